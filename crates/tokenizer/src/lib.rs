@@ -1,1 +1,2 @@
 //! tokenizer.
+pub type TokenId = u32;
