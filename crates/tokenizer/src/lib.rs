@@ -1,2 +1,21 @@
-//! tokenizer.
+//! Turns text into token ids and back, and chat messages into prompts.
+//!
+//! A [`Tokenizer`] is built from a [`Vocabulary`], the plain data that a GGUF file carries, or from a
+//! Hugging Face `tokenizer.json`. A [`ChatTemplate`] renders messages into a [`RenderedPrompt`], in
+//! which only the template's own text can hold control tokens: whatever a user writes is encoded as
+//! ordinary text.
+
+mod chat;
+mod error;
+mod stream;
+mod tokenizer;
+mod vocabulary;
+
+pub use chat::{ChatMessage, ChatTemplate, RenderedPrompt, TemplateTokens};
+pub use error::{Error, TemplateError};
+pub use stream::StreamDecoder;
+pub use tokenizer::{Specials, Tokenizer, TokenizerConfig};
+pub use vocabulary::Vocabulary;
+
+/// The number of a token in its vocabulary.
 pub type TokenId = u32;
