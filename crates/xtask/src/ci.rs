@@ -1,0 +1,95 @@
+//! The whole of CI, in the order in which a mistake is cheapest to find.
+
+use std::{ffi::OsStr, path::Path};
+
+use anyhow::Result;
+
+use crate::{
+    shell::{Tally, answers, run, run_with},
+    tidy, tools,
+};
+
+/// Everything that must pass.
+pub(crate) fn run_ci() -> Result<()> {
+    let root = crate::root()?;
+    let mut tally = Tally::default();
+    tally.step("format", || run_cargo(&root, &["fmt", "--all", "--check"]));
+    tally.step("tidy", || tidy::run(&root));
+    tally.step("lints", || {
+        run_cargo(&root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    });
+    tally.step("tests", || run_cargo(&root, &["test", "--workspace"]));
+    tally.step("documentation", || {
+        let deny: &OsStr = "-D warnings".as_ref();
+        let args = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+        run_with(&root, "cargo", &args, &[("RUSTDOCFLAGS", deny)])
+    });
+    tally.step("release binary", || run_cargo(&root, &["build", "--release", "--locked"]));
+    e2e_steps(&root, &mut tally);
+    aarch64(&root, &mut tally);
+    tally.step("licences and sources", || {
+        let deny = tools::cargo_deny(&root)?;
+        run(&root, &deny.to_string_lossy(), &["check", "licenses", "bans", "sources"])
+    });
+    tally.close()
+}
+
+/// The release binary under real clients.
+pub(crate) fn run_e2e() -> Result<()> {
+    let root = crate::root()?;
+    let mut tally = Tally::default();
+    tally.step("release binary", || run_cargo(&root, &["build", "--release", "--locked"]));
+    e2e_steps(&root, &mut tally);
+    tally.close()
+}
+
+fn e2e_steps(root: &Path, tally: &mut Tally) {
+    let binary = root.join("target/release/brisk");
+    let binary = binary.to_string_lossy();
+    tally.step("bench smoke", || {
+        let args = ["bench", "--prompt-tokens", "64", "--gen-tokens", "16", "--json"];
+        run(root, &binary, &args)
+    });
+    tally.step("demonstration model", || {
+        run(root, "python3", &["demo/evaluate.py", "--binary", &binary])
+    });
+    tally.step("bad input", || {
+        run(root, "python3", &["tests/e2e/bad_inputs/run.py", "--binary", &binary])
+    });
+    tally.step("OpenAI client", || {
+        let python =
+            tools::python_environment(root, "e2e-venv", "tests/e2e/requirements.txt")?;
+        run(root, &python.to_string_lossy(), &["tests/e2e/openai_client.py", "--binary", &binary])
+    });
+    let chromium = tools::chromium(root);
+    match (&chromium, answers("npm", &["--version"])) {
+        (Some(chromium), true) => tally.step("page in Chromium", || {
+            tools::node_packages(root, "tests/e2e")?;
+            let variables = [("CHROMIUM", chromium.as_os_str())];
+            run_with(root, "node", &["tests/e2e/page.mjs", "--binary", &binary], &variables)
+        }),
+        (None, _) => tally.skip("page in Chromium", "there is no Chromium and none could be installed"),
+        (_, false) => tally.skip("page in Chromium", "there is no npm"),
+    }
+}
+
+/// The NEON kernels compile, where the target's standard library is there.
+fn aarch64(root: &Path, tally: &mut Tally) {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    let print = ["--print", "target-libdir", "--target", TARGET];
+    let library = std::process::Command::new("rustc").args(print).output();
+    let has_std = library.is_ok_and(|output| {
+        Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
+    });
+    if has_std {
+        tally.step("aarch64", || {
+            run_cargo(root, &["check", "--package", "brisk-kernels", "--target", TARGET])
+        });
+    } else {
+        tally.skip("aarch64", "the standard library of aarch64-unknown-linux-gnu is not installed");
+    }
+}
+
+fn run_cargo(root: &Path, args: &[&str]) -> Result<()> {
+    run(root, "cargo", args)
+}
