@@ -54,7 +54,15 @@ pub enum SubmitError {
         /// The bound.
         max_queued_requests: usize,
     },
-    /// Try elsewhere: the engine is shutting down.
+    /// Try later: the prompts that wait hold too many tokens.
+    #[error("{num_queued_tokens} prompt tokens are waiting, the queue holds {max_queued_tokens}")]
+    QueueTokensFull {
+        /// Prompt tokens waiting now.
+        num_queued_tokens: usize,
+        /// The bound.
+        max_queued_tokens: usize,
+    },
+    /// Try elsewhere: the engine is shutting down, or has stopped.
     #[error("the engine is shutting down")]
     ShuttingDown,
 }

@@ -1,9 +1,23 @@
 //! Sequences, scheduler, block bookkeeping, sampling and the step loop.
 
+mod clock;
+mod config;
+mod core;
+mod engine;
 mod error;
 mod event;
+mod handle;
 mod params;
+mod runner;
+mod shared;
+mod stats;
 
+pub use clock::{Clock, SystemClock};
+pub use config::{EngineConfig, ModelInfo};
+pub use engine::Engine;
 pub use error::{GenerationError, SubmitError};
 pub use event::{Event, FinishedEvent, Summary, TokenEvent, TokenLogprobs};
+pub use handle::{EngineHandle, TokenStream};
 pub use params::{FinishReason, GenerationRequest, SamplingParams};
+pub use runner::{LogitsWanted, ModelRunner, SequenceChunk};
+pub use stats::EngineStats;

@@ -1,8 +1,23 @@
 //! What a caller may ask of one generation, checked once at the door.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use brisk_tokenizer::TokenId;
+
+use crate::error::SubmitError;
+
+/// Temperatures below this are greedy (vLLM's bound): dividing by them would overflow.
+pub const GREEDY_TEMPERATURE: f32 = 1e-5;
+/// Most stop texts of one request.
+pub const MAX_STOP_TEXTS: usize = 8;
+/// Longest stop text.
+pub const MAX_STOP_BYTES: usize = 256;
+/// Most logit biases of one request.
+pub const MAX_LOGIT_BIASES: usize = 1024;
+/// Most choices of one request.
+pub const MAX_CHOICES: usize = 8;
+/// Most `top_logprobs` of one token.
+pub const MAX_TOP_LOGPROBS: u8 = 20;
 
 /// How the next token is chosen, and when generation ends. `Default` is plain temperature-1 sampling.
 ///
@@ -64,6 +79,65 @@ impl Default for SamplingParams {
     }
 }
 
+impl SamplingParams {
+    /// Whether the likeliest token is taken and no chance plays.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature < GREEDY_TEMPERATURE
+    }
+
+    /// Checks every range; the engine trusts what has passed here.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::InvalidParam`] names the first parameter that is out of range.
+    pub fn check(&self, vocab_size: usize) -> Result<(), SubmitError> {
+        within("temperature", self.temperature, 0.0..=2.0, "from 0 to 2")?;
+        above_zero("top_p", self.top_p, 1.0, "above 0 and at most 1")?;
+        within("min_p", self.min_p, 0.0..=1.0, "from 0 to 1")?;
+        above_zero("typical_p", self.typical_p, 1.0, "above 0 and at most 1")?;
+        above_zero("repetition_penalty", self.repetition_penalty, 10.0, "above 0 and at most 10")?;
+        within("presence_penalty", self.presence_penalty, -2.0..=2.0, "from -2 to 2")?;
+        within("frequency_penalty", self.frequency_penalty, -2.0..=2.0, "from -2 to 2")?;
+        if self.max_tokens == Some(0) {
+            return Err(invalid("max_tokens", 0, "at least 1"));
+        }
+        if let Some(k) = self.top_logprobs.filter(|&k| k > MAX_TOP_LOGPROBS) {
+            return Err(invalid("top_logprobs", k, "at most 20"));
+        }
+        self.check_stop()?;
+        self.check_logit_bias(vocab_size)
+    }
+
+    fn check_stop(&self) -> Result<(), SubmitError> {
+        if self.stop.len() > MAX_STOP_TEXTS {
+            let given = format!("{} texts", self.stop.len());
+            return Err(invalid("stop", given, "at most 8 texts"));
+        }
+        match self.stop.iter().find(|text| text.is_empty() || text.len() > MAX_STOP_BYTES) {
+            Some(text) => {
+                let given = format!("a text of {} bytes", text.len());
+                Err(invalid("stop", given, "texts of 1 to 256 bytes"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_logit_bias(&self, vocab_size: usize) -> Result<(), SubmitError> {
+        if self.logit_bias.len() > MAX_LOGIT_BIASES {
+            let given = format!("{} entries", self.logit_bias.len());
+            return Err(invalid("logit_bias", given, "at most 1024 entries"));
+        }
+        for &(token, bias) in &self.logit_bias {
+            if token as usize >= vocab_size {
+                let given = format!("token {token} of {vocab_size}");
+                return Err(invalid("logit_bias", given, "on tokens of the vocabulary"));
+            }
+            within("logit_bias", bias, -100.0..=100.0, "from -100 to 100")?;
+        }
+        Ok(())
+    }
+}
+
 /// One prompt and what to do with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationRequest {
@@ -71,8 +145,44 @@ pub struct GenerationRequest {
     pub prompt: Vec<TokenId>,
     /// Sampling and stopping.
     pub params: SamplingParams,
-    /// How many independent choices to generate (at least 1); choice `i` uses `seed + i`.
+    /// How many independent choices to generate (1 to 8); choice `i` uses `seed + i`.
     pub num_choices: usize,
+    /// Time from `submit` after which the request ends with `DeadlineExceeded`, wherever it is.
+    pub deadline: Option<Duration>,
+}
+
+impl GenerationRequest {
+    /// One choice, no deadline.
+    pub fn new(prompt: Vec<TokenId>, params: SamplingParams) -> Self {
+        Self { prompt, params, num_choices: 1, deadline: None }
+    }
+}
+
+fn within(
+    param: &'static str,
+    value: f32,
+    range: RangeInclusive<f32>,
+    expected: &'static str,
+) -> Result<(), SubmitError> {
+    // A NaN is in no range.
+    if range.contains(&value) { Ok(()) } else { Err(invalid(param, value, expected)) }
+}
+
+fn above_zero(
+    param: &'static str,
+    value: f32,
+    max: f32,
+    expected: &'static str,
+) -> Result<(), SubmitError> {
+    if value > 0.0 && value <= max { Ok(()) } else { Err(invalid(param, value, expected)) }
+}
+
+pub(crate) fn invalid(
+    param: &'static str,
+    value: impl fmt::Display,
+    expected: &'static str,
+) -> SubmitError {
+    SubmitError::InvalidParam { param, value: value.to_string(), expected }
 }
 
 /// Why a choice ended. `Display` gives the wire name.
@@ -90,5 +200,72 @@ impl fmt::Display for FinishReason {
             Self::Stop => "stop",
             Self::Length => "length",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks params that differ from the default by `change`; `""` means they pass.
+    fn check(change: impl FnOnce(&mut SamplingParams), expected: &str) {
+        let mut params = SamplingParams::default();
+        change(&mut params);
+        let got = params.check(100).map_or_else(|error| error.to_string(), |()| String::new());
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn ranges_are_checked_and_named() {
+        check(|_| (), "");
+        check(|p| p.temperature = 1e-45, "");
+        check(|p| p.temperature = -0.0, "");
+        check(|p| p.temperature = 2.01, "temperature is 2.01, it must be from 0 to 2");
+        check(|p| p.temperature = -1.0, "temperature is -1, it must be from 0 to 2");
+        check(|p| p.temperature = f32::NAN, "temperature is NaN, it must be from 0 to 2");
+        check(|p| p.temperature = f32::INFINITY, "temperature is inf, it must be from 0 to 2");
+        check(|p| p.top_p = 0.0, "top_p is 0, it must be above 0 and at most 1");
+        check(|p| p.top_p = f32::NAN, "top_p is NaN, it must be above 0 and at most 1");
+        check(|p| p.min_p = 2.0, "min_p is 2, it must be from 0 to 1");
+        check(|p| p.typical_p = 1.5, "typical_p is 1.5, it must be above 0 and at most 1");
+        check(
+            |p| p.repetition_penalty = 0.0,
+            "repetition_penalty is 0, it must be above 0 and at most 10",
+        );
+        check(
+            |p| p.presence_penalty = 1e9,
+            "presence_penalty is 1000000000, it must be from -2 to 2",
+        );
+        check(|p| p.frequency_penalty = -2.5, "frequency_penalty is -2.5, it must be from -2 to 2");
+        check(|p| p.max_tokens = Some(0), "max_tokens is 0, it must be at least 1");
+        check(|p| p.top_logprobs = Some(21), "top_logprobs is 21, it must be at most 20");
+        check(|p| p.top_k = u32::MAX, "");
+    }
+
+    #[test]
+    fn stop_texts_and_biases_are_bounded() {
+        check(|p| p.stop = vec!["x".repeat(256); 8], "");
+        check(|p| p.stop = vec!["x".into(); 9], "stop is 9 texts, it must be at most 8 texts");
+        check(
+            |p| p.stop = vec![String::new()],
+            "stop is a text of 0 bytes, it must be texts of 1 to 256 bytes",
+        );
+        check(
+            |p| p.stop = vec!["x".repeat(257)],
+            "stop is a text of 257 bytes, it must be texts of 1 to 256 bytes",
+        );
+        check(|p| p.logit_bias = vec![(99, -100.0); 1024], "");
+        check(
+            |p| p.logit_bias = vec![(99, 0.0); 1025],
+            "logit_bias is 1025 entries, it must be at most 1024 entries",
+        );
+        check(
+            |p| p.logit_bias = vec![(100, 0.0)],
+            "logit_bias is token 100 of 100, it must be on tokens of the vocabulary",
+        );
+        check(
+            |p| p.logit_bias = vec![(1, f32::NAN)],
+            "logit_bias is NaN, it must be from -100 to 100",
+        );
     }
 }
