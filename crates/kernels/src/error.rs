@@ -1,6 +1,6 @@
 //! What can go wrong in a kernel before it starts: the processor, the memory, or the data's size.
 
-use crate::cpu::CpuLevel;
+use crate::{cpu::CpuLevel, weights::WeightType};
 
 /// Why something could not be set up. Wrong slice lengths are bugs and panic instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,5 +37,29 @@ pub enum Error {
         what: &'static str,
         /// The numbers whose product is too large.
         factors: Vec<usize>,
+    },
+
+    /// A row of weights would end inside a block.
+    #[error("a row of {cols} {weight_type} weights ends inside a block of {block_len}")]
+    PartialBlock {
+        /// The format.
+        weight_type: WeightType,
+        /// Weights in a row.
+        cols: usize,
+        /// Weights in a block.
+        block_len: usize,
+    },
+
+    /// The bytes of a matrix are too few or too many.
+    #[error("{rows} rows of {cols} {weight_type} weights do not take {num_bytes} bytes")]
+    WeightBytes {
+        /// The format.
+        weight_type: WeightType,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Weights in a row.
+        cols: usize,
+        /// The bytes that came.
+        num_bytes: usize,
     },
 }

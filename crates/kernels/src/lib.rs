@@ -39,8 +39,10 @@ mod compute;
 mod cpu;
 mod error;
 mod pool;
+mod weights;
 
 pub use compute::Compute;
 pub use cpu::{Cpu, CpuLevel};
 pub use error::Error;
 pub use pool::{StripMut, ThreadPool};
+pub use weights::{PackedMatrix, WeightType, dequantize_row, quantize_row_q8_0};
