@@ -35,14 +35,28 @@
     reason = "SIMD and disjoint writes from several threads live here and nowhere else"
 )]
 
+mod columns;
 mod compute;
 mod cpu;
+mod elementwise;
 mod error;
+mod level;
+mod math;
+mod norm;
+mod matmul;
 mod pool;
+mod rope;
+#[cfg(test)]
+mod test_data;
 mod weights;
 
+pub use columns::Columns;
 pub use compute::Compute;
 pub use cpu::{Cpu, CpuLevel};
+pub use elementwise::{add, add_bias, gelu_tanh_mul, scale, silu_mul, softcap};
 pub use error::Error;
+pub use norm::{rms_norm, rms_norm_in_place};
+pub use matmul::matmul;
 pub use pool::{StripMut, ThreadPool};
+pub use rope::{RopeStyle, rope};
 pub use weights::{PackedMatrix, WeightType, dequantize_row, quantize_row_q8_0};

@@ -1,0 +1,33 @@
+//! Multiplies columns of activations by a weight matrix.
+
+mod reference;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{columns::Columns, compute::Compute, weights::PackedMatrix};
+
+/// Multiplies every column by the matrix: `out[column][row] = sum(weights[row] * column)`.
+///
+/// `out` is `(num_columns, weights.rows())` and is overwritten. The bits of a column's results do
+/// not depend on the other columns or the number of threads.
+///
+/// Quantized weights meet activations that were rounded to 8 bits per block (of 256 values for the
+/// K types and `IQ4_XS`, of 32 for the others); `F32`, `F16` and `BF16` weights meet them as they
+/// are. A NaN or an infinity among a column's activations leaves no result of that column finite.
+///
+/// # Panics
+///
+/// If the columns are not `weights.cols()` long or `out` has another size.
+pub fn matmul(compute: &Compute, weights: &PackedMatrix, columns: &mut Columns, out: &mut [f32]) {
+    assert_eq!(columns.width(), weights.cols(), "a column has one value per weight of a row");
+    assert_eq!(out.len(), columns.num_columns() * weights.rows(), "out is (num_columns, rows)");
+    if out.is_empty() {
+        return;
+    }
+    if weights.cols() == 0 {
+        out.fill(0.0);
+        return;
+    }
+    reference::matmul(compute, weights, columns, out);
+}

@@ -1,0 +1,1 @@
+//! Every level against plain arithmetic in `f64`, at awkward shapes and with extreme numbers.
