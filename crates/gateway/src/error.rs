@@ -1,0 +1,52 @@
+//! Why a request gets no reply, or not all of it.
+
+use brisk_engine::{GenerationError, SubmitError};
+use thiserror::Error;
+
+/// A request that failed, by situation.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum GatewayError {
+    /// Try later: the model is still being loaded.
+    #[error("the model is still being loaded")]
+    Loading,
+    /// Caller's move: no model goes by this name.
+    #[error("the model `{model}` does not exist")]
+    UnknownModel {
+        /// The name that was asked for, clipped.
+        model: String,
+    },
+    /// Caller's move: the model's chat template does not take this conversation.
+    #[error("the model's chat template refuses these messages: {message}")]
+    TemplateRefused {
+        /// The template's own words, clipped.
+        message: String,
+    },
+    /// Our fault: the model's chat template does not work.
+    #[error("the model's chat template failed: {message}")]
+    TemplateFailed {
+        /// The template engine's words.
+        message: String,
+    },
+    /// Caller's move: the prompts of one request are too long together.
+    #[error(
+        "the prompts have {num_prompt_tokens} tokens together, one request may have {max_prompt_tokens}"
+    )]
+    PromptsTooLong {
+        /// Tokens in all prompts.
+        num_prompt_tokens: usize,
+        /// The bound.
+        max_prompt_tokens: usize,
+    },
+    /// The engine did not take the request.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The generation broke on its way.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// Our fault: a part of the program panicked while it prepared the prompt.
+    #[error("preparing the prompt failed: {reason}")]
+    Panicked {
+        /// What is known of it.
+        reason: String,
+    },
+}

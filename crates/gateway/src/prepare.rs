@@ -1,0 +1,115 @@
+//! Turns messages and texts into token ids, off the async threads and never too many at once.
+
+use std::sync::Arc;
+
+use brisk_engine::EngineHandle;
+use brisk_tokenizer::{ChatMessage, Specials, TemplateError, TokenId};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::{
+    error::GatewayError,
+    request::{Message, Prompt},
+};
+
+/// Characters of a template's refusal that are passed on.
+const MAX_REFUSAL_CHARS: usize = 200;
+
+/// A prompt as the engine takes it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) tokens: Vec<TokenId>,
+    /// The prompt as text, if it is to be repeated.
+    pub(crate) echo: Option<String>,
+}
+
+/// Runs `work` on a blocking thread once one of `permits` is free. A caller that goes away leaves
+/// running work its permit, so no more than `permits` ever run.
+async fn on_worker<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, GatewayError> {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    let task = spawn_blocking(move || {
+        let result = work();
+        drop(permit);
+        result
+    });
+    task.await.map_err(|error| GatewayError::Panicked { reason: error.to_string() })
+}
+
+/// Renders a conversation with the model's chat template and tokenizes it.
+pub(crate) async fn chat_prompt(
+    permits: &Arc<Semaphore>,
+    engine: &EngineHandle,
+    messages: Vec<Message>,
+) -> Result<Prepared, GatewayError> {
+    let engine = engine.clone();
+    on_worker(permits, move || {
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(|message| ChatMessage::new(message.role.name(), message.content))
+            .collect();
+        let tokenizer = engine.tokenizer();
+        let rendered = engine.chat_template().render(&messages, tokenizer, true);
+        let rendered = rendered.map_err(template_error)?;
+        Ok(Prepared { tokens: tokenizer.encode_prompt(&rendered), echo: None })
+    })
+    .await?
+}
+
+/// Tokenizes raw prompts. `max_tokens` bounds all of them together.
+pub(crate) async fn raw_prompts(
+    permits: &Arc<Semaphore>,
+    engine: &EngineHandle,
+    prompts: Vec<Prompt>,
+    echo: bool,
+    max_prompt_tokens: usize,
+) -> Result<Vec<Prepared>, GatewayError> {
+    let engine = engine.clone();
+    on_worker(permits, move || {
+        let mut prepared = Vec::with_capacity(prompts.len());
+        let mut num_prompt_tokens = 0;
+        for prompt in prompts {
+            let next = raw_prompt(&engine, prompt, echo);
+            num_prompt_tokens += next.tokens.len();
+            prepared.push(next);
+        }
+        if prepared.len() > 1 && num_prompt_tokens > max_prompt_tokens {
+            return Err(GatewayError::PromptsTooLong { num_prompt_tokens, max_prompt_tokens });
+        }
+        Ok(prepared)
+    })
+    .await?
+}
+
+fn raw_prompt(engine: &EngineHandle, prompt: Prompt, echo: bool) -> Prepared {
+    let tokenizer = engine.tokenizer();
+    match prompt {
+        Prompt::Tokens(tokens) => {
+            let known =
+                || tokens.iter().copied().filter(|&id| (id as usize) < tokenizer.vocab_size());
+            let echo = echo.then(|| tokenizer.decode(&known().collect::<Vec<_>>()));
+            Prepared { tokens, echo }
+        }
+        Prompt::Text(text) => {
+            let mut tokens = tokenizer.encode(&text, Specials::Parse);
+            // Text that brings its own BOS does not get a second one.
+            let bos =
+                tokenizer.bos().filter(|&bos| tokenizer.add_bos() && tokens.first() != Some(&bos));
+            if let Some(bos) = bos {
+                tokens.insert(0, bos);
+            }
+            Prepared { tokens, echo: echo.then_some(text) }
+        }
+    }
+}
+
+fn template_error(error: TemplateError) -> GatewayError {
+    match error {
+        TemplateError::Refused { message } => GatewayError::TemplateRefused {
+            message: message.chars().take(MAX_REFUSAL_CHARS).collect(),
+        },
+        other => GatewayError::TemplateFailed { message: other.to_string() },
+    }
+}
