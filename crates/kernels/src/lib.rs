@@ -35,6 +35,7 @@
     reason = "SIMD and disjoint writes from several threads live here and nowhere else"
 )]
 
+mod attention;
 mod columns;
 mod compute;
 mod cpu;
@@ -52,6 +53,7 @@ mod rope;
 mod test_data;
 mod weights;
 
+pub use attention::{AttentionSequence, AttentionSpec, attention};
 pub use columns::Columns;
 pub use compute::Compute;
 pub use cpu::{Cpu, CpuLevel};

@@ -1,0 +1,299 @@
+//! Attention on every level equals its definition, and a query's result is its own.
+
+use super::*;
+use crate::{
+    KvShape,
+    test_data::{Random, assert_close},
+};
+
+/// Scores up to 4 in f32: their error, some 1e-6, is the relative error of a weight; sums of
+/// hundreds of them add less.
+const ATTENTION_TOLERANCE: f32 = 1e-5;
+
+#[derive(Debug, Clone)]
+struct Case {
+    head_dim: usize,
+    num_kv_heads: usize,
+    group_len: usize,
+    softcap: Option<f32>,
+    window: Option<u32>,
+    /// Of each sequence: how many tokens are new, and how many come before.
+    sequences: Vec<(usize, usize)>,
+}
+
+/// A case with its random numbers, and the blocks of all sequences shuffled.
+struct Setup {
+    case: Case,
+    store: KvStore,
+    spec: AttentionSpec,
+    block_tables: Vec<Vec<u32>>,
+    /// Of each sequence `(tokens, num_kv_heads, head_dim)`, as stored.
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    q: Vec<f32>,
+}
+
+const NUM_LAYERS: usize = 2;
+const LAYER: usize = 1;
+
+impl Setup {
+    fn new(case: &Case, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let Case { head_dim, num_kv_heads, group_len, softcap, window, .. } = *case;
+        let lens: Vec<usize> = case.sequences.iter().map(|(new, start)| new + start).collect();
+        let num_blocks: usize = lens.iter().map(|len| len.div_ceil(BLOCK_SIZE) + 1).sum();
+        let shape = KvShape { num_layers: NUM_LAYERS, num_blocks, num_kv_heads, head_dim };
+        let mut store = KvStore::new(shape).unwrap();
+
+        let mut free: Vec<u32> = (0..num_blocks as u32).collect();
+        let mut take = |random: &mut Random| free.swap_remove(random.below(free.len()));
+        let block_tables: Vec<Vec<u32>> = lens
+            .iter()
+            .map(|len| (0..len.div_ceil(BLOCK_SIZE) + 1).map(|_| take(&mut random)).collect())
+            .collect();
+
+        let compute = Compute::new(Cpu::detect(), 1);
+        let token_len = num_kv_heads * head_dim;
+        let stale = random.values(num_blocks * BLOCK_SIZE * token_len, 9e4);
+        let all_slots: Vec<u32> = (0..(num_blocks * BLOCK_SIZE) as u32).collect();
+        store.write(&compute, LAYER, &all_slots, &stale, &stale);
+
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (len, table) in lens.iter().zip(&block_tables) {
+            let (k, v) = (random.values(len * token_len, 1.0), random.values(len * token_len, 2.0));
+            let slots: Vec<u32> = (0..*len)
+                .map(|p| table[p / BLOCK_SIZE] * BLOCK_SIZE as u32 + (p % BLOCK_SIZE) as u32)
+                .collect();
+            store.write(&compute, LAYER, &slots, &k, &v);
+            let stored = |values: Vec<f32>| {
+                values.into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect()
+            };
+            keys.push(stored(k));
+            values.push(stored(v));
+        }
+        let num_heads = num_kv_heads * group_len;
+        let num_new: usize = case.sequences.iter().map(|(new, _)| new).sum();
+        let q = random.values(num_new * num_heads * head_dim, 3.0);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let spec = AttentionSpec { num_heads, scale, softcap, window };
+        Self { case: case.clone(), store, spec, block_tables, keys, values, q }
+    }
+
+    fn sequences(&self) -> Vec<AttentionSequence<'_>> {
+        let sequences = self.case.sequences.iter().zip(&self.block_tables);
+        sequences
+            .map(|(&(num_tokens, start), block_table)| AttentionSequence {
+                num_tokens,
+                start,
+                block_table,
+            })
+            .collect()
+    }
+
+    fn attend(&self, cpu: Cpu, num_threads: usize) -> Vec<f32> {
+        let compute = Compute::new(cpu, num_threads);
+        let mut out = vec![f32::NAN; self.q.len()];
+        let sequences = self.sequences();
+        attention(&compute, &self.store, LAYER, &self.spec, &sequences, &self.q, &mut out);
+        out
+    }
+
+    /// The definition, in f64, without blocks.
+    fn expected(&self) -> Vec<f32> {
+        let Case { head_dim, num_kv_heads, group_len, softcap, window, .. } = self.case;
+        let mut out = Vec::with_capacity(self.q.len());
+        let mut queries = self.q.chunks_exact(head_dim);
+        for (i, &(num_tokens, start)) in self.case.sequences.iter().enumerate() {
+            for position in start..start + num_tokens {
+                for head in 0..num_kv_heads * group_len {
+                    let query = queries.next().unwrap();
+                    let vector = |of: &[f32], p: usize| -> Vec<f64> {
+                        let start = (p * num_kv_heads + head / group_len) * head_dim;
+                        of[start..start + head_dim].iter().map(|&x| f64::from(x)).collect()
+                    };
+                    let is_visible = |p: &usize| window.is_none_or(|w| position - p < w as usize);
+                    let visible: Vec<usize> = (0..=position).filter(is_visible).collect();
+                    let scores = visible.iter().map(|&p| {
+                        let key = vector(&self.keys[i], p);
+                        let dot: f64 = query.iter().zip(&key).map(|(&q, k)| f64::from(q) * k).sum();
+                        let score = dot / (head_dim as f64).sqrt();
+                        softcap
+                            .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+                    });
+                    let weights: Vec<f64> = scores.map(f64::exp).collect();
+                    let total: f64 = weights.iter().sum();
+                    let mut result = vec![0.0; head_dim];
+                    for (weight, &p) in weights.iter().zip(&visible) {
+                        for (result, value) in result.iter_mut().zip(vector(&self.values[i], p)) {
+                            *result += weight / total * value;
+                        }
+                    }
+                    out.extend(result.iter().map(|&x| x as f32));
+                }
+            }
+        }
+        out
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let plain = Case {
+        head_dim: 64,
+        num_kv_heads: 2,
+        group_len: 4,
+        softcap: None,
+        window: None,
+        sequences: vec![(1, 0), (70, 0), (1, 99), (0, 40), (33, 31)],
+    };
+    let mut cases = vec![plain.clone()];
+    for head_dim in [1, 20, 32, 80, 96, 128, 256] {
+        cases.push(Case { head_dim, num_kv_heads: 1, sequences: vec![(40, 50)], ..plain.clone() });
+    }
+    for group_len in [1, 2, 7, 13] {
+        cases.push(Case { group_len, sequences: vec![(21, 30), (1, 63)], ..plain.clone() });
+    }
+    for (softcap, window) in
+        [(Some(0.8), None), (None, Some(1)), (None, Some(33)), (Some(5.0), Some(50))]
+    {
+        cases.push(Case { softcap, window, ..plain.clone() });
+    }
+    cases.push(Case { sequences: vec![], ..plain.clone() });
+    let mut random = Random::new(2024);
+    for _ in 0..6 {
+        cases.push(Case {
+            head_dim: [32, 64, 80, 96, 128, 256][random.below(6)],
+            num_kv_heads: 1 + random.below(3),
+            group_len: [1, 2, 4, 7][random.below(4)],
+            softcap: [None, Some(2.5)][random.below(2)],
+            window: [None, Some(1 + random.below(80) as u32)][random.below(2)],
+            sequences: (0..3).map(|_| (random.below(40), random.below(130))).collect(),
+        });
+    }
+    cases
+}
+
+#[test]
+fn every_level_agrees_with_the_definition() {
+    for (seed, case) in cases().iter().enumerate() {
+        let setup = Setup::new(case, seed as u64);
+        let expected = setup.expected();
+        for cpu in Cpu::every_level() {
+            let out = setup.attend(cpu, 2);
+            assert_close(&out, &expected, ATTENTION_TOLERANCE, &format!("{case:?} on {cpu}"));
+        }
+    }
+}
+
+#[test]
+fn the_products_in_plain_code_agree_with_the_definition() {
+    for (seed, case) in cases().iter().enumerate() {
+        let setup = Setup::new(case, seed as u64);
+        let mut out = vec![f32::NAN; setup.q.len()];
+        let sequences = setup.sequences();
+        let heads = check(&setup.store, LAYER, &setup.spec, &sequences, &setup.q, &out);
+        let (mut q, mut rest) = (setup.q.as_slice(), out.as_mut_slice());
+        for sequence in &sequences {
+            let len = sequence.num_tokens * heads.token_len();
+            let (out, later) = rest.split_at_mut(len);
+            for kv_head in 0..heads.num_kv_heads {
+                let work = ColumnWork {
+                    store: &setup.store,
+                    layer: LAYER,
+                    spec: &setup.spec,
+                    heads,
+                    sequence,
+                    kv_head,
+                    columns: 0..sequence.num_tokens * heads.group_len(),
+                    q: &q[..len],
+                };
+                if !work.columns.is_empty() {
+                    columns::attend(plain::Plain, &work, &mut |column, result| {
+                        out[work.place(column)].copy_from_slice(result);
+                    });
+                }
+            }
+            (q, rest) = (&q[len..], later);
+        }
+        assert_close(&out, &setup.expected(), ATTENTION_TOLERANCE, &format!("{case:?}"));
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_the_threads() {
+    for (seed, case) in cases().iter().enumerate() {
+        let setup = Setup::new(case, seed as u64);
+        for cpu in Cpu::every_level() {
+            let one = bits(&setup.attend(cpu, 1));
+            for num_threads in [2, 3, 16] {
+                let out = bits(&setup.attend(cpu, num_threads));
+                assert_eq!(out, one, "{case:?} on {num_threads} threads, {cpu}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_the_batch() {
+    for (seed, case) in cases().iter().enumerate() {
+        let setup = Setup::new(case, seed as u64);
+        let token_len = setup.spec.num_heads * case.head_dim;
+        for cpu in Cpu::every_level() {
+            let compute = Compute::new(cpu, 2);
+            let together = setup.attend(cpu, 2);
+            let (mut queries, mut results) =
+                (setup.q.chunks(token_len), together.chunks(token_len));
+            for sequence in setup.sequences() {
+                for start in sequence.start..sequence.start + sequence.num_tokens {
+                    let one = AttentionSequence { num_tokens: 1, start, ..sequence };
+                    let q = queries.next().unwrap();
+                    let mut alone = vec![f32::NAN; token_len];
+                    attention(&compute, &setup.store, LAYER, &setup.spec, &[one], q, &mut alone);
+                    let expected = bits(results.next().unwrap());
+                    assert_eq!(bits(&alone), expected, "{case:?} position {start} on {cpu}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_what_a_block_held_before() {
+    let case = Case { head_dim: 48, sequences: vec![(3, 20)], ..cases()[0].clone() };
+    let mut setup = Setup::new(&case, 77);
+    for cpu in Cpu::every_level() {
+        let before = bits(&setup.attend(cpu, 1));
+        let token = vec![f32::INFINITY; case.num_kv_heads * case.head_dim];
+        let beyond = setup.block_tables[0][0] * BLOCK_SIZE as u32 + 23;
+        for (slot, token) in
+            [(beyond, token.clone()), (beyond + 1, token.iter().map(|x| -x).collect())]
+        {
+            setup.store.write(&Compute::new(cpu, 1), LAYER, &[slot], &token, &token);
+        }
+        assert_eq!(bits(&setup.attend(cpu, 1)), before, "on {cpu}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "60 + 5 tokens need 3 blocks, the table has 2")]
+fn a_block_table_that_is_too_short_is_a_bug() {
+    attend_with_table(60, &[0, 1]);
+}
+
+#[test]
+#[should_panic(expected = "block 9 of a store of 4")]
+fn a_block_that_does_not_exist_is_a_bug() {
+    attend_with_table(20, &[9]);
+}
+
+fn attend_with_table(start: usize, block_table: &[u32]) {
+    let shape = KvShape { num_layers: 1, num_blocks: 4, num_kv_heads: 1, head_dim: 8 };
+    let store = KvStore::new(shape).unwrap();
+    let spec = AttentionSpec { num_heads: 1, scale: 1.0, softcap: None, window: None };
+    let sequence = AttentionSequence { num_tokens: 5, start, block_table };
+    let (q, mut out) = ([0.0; 40], [0.0; 40]);
+    attention(&Compute::new(Cpu::detect(), 1), &store, 0, &spec, &[sequence], &q, &mut out);
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}

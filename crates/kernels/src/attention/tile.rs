@@ -1,0 +1,164 @@
+//! One block of keys and values seen by one tile of columns.
+
+#![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
+
+use half::f16;
+
+use crate::{kv_store::LINE, math};
+
+/// The two products, which each level writes for itself.
+pub(super) trait Products: Copy {
+    /// How many columns a tile has at most, such that their sums fit into the registers.
+    const MAX_COLUMNS: usize;
+
+    /// `out[column] = sum over d of q[d][column] * keys[d]`, in the order of `d`.
+    fn scores<const N: usize>(
+        self,
+        q: &[[f32; N]],
+        keys: &[[f16; LINE]],
+        out: &mut [[f32; LINE]; N],
+    );
+
+    /// `sums[column] += sum over t of weights[column][t] * values[t]`, in the order of `t`. `sums`
+    /// is `(N, lines of a value)`, `values` is `(32, lines of a value)`.
+    fn add_values<const N: usize>(
+        self,
+        weights: &[[f32; LINE]; N],
+        values: &[[f16; LINE]],
+        sums: &mut [[f32; LINE]],
+    );
+
+    /// Says that `lines` will be read soon.
+    #[inline(always)]
+    fn prefetch(self, _lines: &[[f16; LINE]]) {}
+}
+
+/// The softmax of a column over the blocks seen so far.
+#[derive(Clone, Copy)]
+pub(super) struct RunningSoftmax {
+    /// The largest score.
+    largest: f32,
+    /// Sums of the weights by place in the line, relative to `largest`.
+    sums: [f32; LINE / 2],
+}
+
+impl Default for RunningSoftmax {
+    fn default() -> Self {
+        // The smallest finite number rather than an infinity, whose difference to itself is none.
+        Self { largest: f32::MIN, sums: [0.0; LINE / 2] }
+    }
+}
+
+impl RunningSoftmax {
+    /// The sum of all weights.
+    #[inline(always)]
+    pub(super) fn total(&self) -> f32 {
+        reduce(self.sums, |a, b| a + b)
+    }
+
+    /// Turns a line of scores into weights. Returns what earlier sums have to be multiplied by.
+    ///
+    /// For a line without visible scores the weights are zero and the factor is one.
+    #[inline(always)]
+    fn absorb(&mut self, line: &mut [f32; LINE], visible: u32, softcap: Option<f32>) -> f32 {
+        if let Some(cap) = softcap {
+            let inverse = 1.0 / cap;
+            for score in line.iter_mut() {
+                *score = cap * math::tanh(*score * inverse);
+            }
+        }
+        if visible != u32::MAX {
+            for (i, score) in line.iter_mut().enumerate() {
+                *score = if visible >> i & 1 == 1 { *score } else { f32::NEG_INFINITY };
+            }
+        }
+        let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
+        let pairs = std::array::from_fn(|i| larger(halves[0][i], halves[1][i]));
+        let largest = larger(self.largest, reduce::<{ LINE / 2 }>(pairs, larger));
+        let correction = math::exp(self.largest - largest);
+        self.largest = largest;
+        for score in line.iter_mut() {
+            *score = math::exp(*score - largest);
+        }
+        let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
+        for (i, sum) in self.sums.iter_mut().enumerate() {
+            *sum = sum.mul_add(correction, halves[0][i] + halves[1][i]);
+        }
+        correction
+    }
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// Combines all lanes, always in the same order.
+#[inline(always)]
+fn reduce<const N: usize>(mut lanes: [f32; N], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = N / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = combine(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// What one step works on.
+pub(super) struct TileView<'a, V> {
+    pub(super) queries: &'a [f32],        // (head_dim, columns), scaled
+    pub(super) keys: &'a [[f16; LINE]],   // (head_dim)
+    pub(super) values: &'a [[f16; LINE]], // (32, lines of a value)
+    pub(super) softcap: Option<f32>,
+    pub(super) sums: &'a mut [[f32; LINE]], // (columns, lines of a value)
+    pub(super) softmax: &'a mut [RunningSoftmax],
+    /// For each column, one bit per token of the block that it sees.
+    pub(super) visible: V,
+}
+
+/// Lets the columns of a tile take in one block.
+#[inline(always)]
+pub(super) fn absorb_block<P: Products>(products: P, view: TileView<'_, impl Fn(usize) -> u32>) {
+    // The products are compiled for each number of columns, to keep the sums in registers.
+    match view.softmax.len() {
+        1 => absorb_columns::<P, 1>(products, view),
+        2 => absorb_columns::<P, 2>(products, view),
+        3 => absorb_columns::<P, 3>(products, view),
+        4 => absorb_columns::<P, 4>(products, view),
+        5 => absorb_columns::<P, 5>(products, view),
+        6 => absorb_columns::<P, 6>(products, view),
+        7 => absorb_columns::<P, 7>(products, view),
+        8 => absorb_columns::<P, 8>(products, view),
+        9 => absorb_columns::<P, 9>(products, view),
+        10 => absorb_columns::<P, 10>(products, view),
+        11 => absorb_columns::<P, 11>(products, view),
+        12 => absorb_columns::<P, 12>(products, view),
+        width => unreachable!("a tile has 1 to 12 columns, not {width}"),
+    }
+}
+
+#[inline(always)]
+fn absorb_columns<P: Products, const N: usize>(
+    products: P,
+    view: TileView<'_, impl Fn(usize) -> u32>,
+) {
+    if N > P::MAX_COLUMNS {
+        unreachable!("a tile has at most {} columns, not {N}", P::MAX_COLUMNS);
+    }
+    let mut lines = [[0.0_f32; LINE]; N];
+    products.scores::<N>(view.queries.as_chunks::<N>().0, view.keys, &mut lines);
+    let lines_per_value = view.sums.len() / N;
+    for (column, (line, softmax)) in lines.iter_mut().zip(view.softmax).enumerate() {
+        let correction = softmax.absorb(line, (view.visible)(column), view.softcap);
+        // Most blocks bring no new maximum, and the product with one would change nothing.
+        if correction < 1.0 {
+            let sums = &mut view.sums[column * lines_per_value..][..lines_per_value];
+            for sum in sums.as_flattened_mut() {
+                *sum *= correction;
+            }
+        }
+    }
+    products.add_values::<N>(&lines, view.values, view.sums);
+}

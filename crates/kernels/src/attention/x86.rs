@@ -1,0 +1,254 @@
+//! The two products of attention with the vectors of x86-64.
+//!
+//! Both are the same small matrix product: lines of 32 half-precision numbers are widened, each is
+//! multiplied by one number per column, and the sums of all columns stay in registers meanwhile.
+
+#![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
+
+use std::arch::x86_64::{
+    __m256, __m512, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_cvtph_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
+};
+
+use half::f16;
+
+use super::{ColumnWork, Emit, columns, tile::Products};
+use crate::kv_store::LINE;
+
+/// Attends with AVX-512.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(super) fn attend_avx512(work: &ColumnWork<'_>, emit: Emit<'_>) {
+    columns::attend(Avx512(()), work, emit);
+}
+
+/// Attends with AVX2.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn attend_avx2(work: &ColumnWork<'_>, emit: Emit<'_>) {
+    columns::attend(Avx2(()), work, emit);
+}
+
+/// Made in [`attend_avx512`] only, which runs where the features exist.
+#[derive(Clone, Copy)]
+struct Avx512(());
+
+impl Products for Avx512 {
+    // 24 of 32 registers hold sums.
+    const MAX_COLUMNS: usize = 12;
+
+    #[inline(always)]
+    fn scores<const N: usize>(
+        self,
+        q: &[[f32; N]],
+        keys: &[[f16; LINE]],
+        out: &mut [[f32; LINE]; N],
+    ) {
+        // SAFETY: holding an `Avx512` proves the features.
+        unsafe { scores_avx512(q, keys, out) }
+    }
+
+    #[inline(always)]
+    fn add_values<const N: usize>(
+        self,
+        weights: &[[f32; LINE]; N],
+        values: &[[f16; LINE]],
+        sums: &mut [[f32; LINE]],
+    ) {
+        // SAFETY: holding an `Avx512` proves the features.
+        unsafe { add_values_avx512(weights, values, sums) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, lines: &[[f16; LINE]]) {
+        prefetch(lines);
+    }
+}
+
+/// Made in [`attend_avx2`] only, which runs where the features exist.
+#[derive(Clone, Copy)]
+struct Avx2(());
+
+impl Products for Avx2 {
+    // 12 of 16 registers hold sums.
+    const MAX_COLUMNS: usize = 6;
+
+    #[inline(always)]
+    fn scores<const N: usize>(
+        self,
+        q: &[[f32; N]],
+        keys: &[[f16; LINE]],
+        out: &mut [[f32; LINE]; N],
+    ) {
+        // SAFETY: holding an `Avx2` proves the features.
+        unsafe { scores_avx2(q, keys, out) }
+    }
+
+    #[inline(always)]
+    fn add_values<const N: usize>(
+        self,
+        weights: &[[f32; LINE]; N],
+        values: &[[f16; LINE]],
+        sums: &mut [[f32; LINE]],
+    ) {
+        // SAFETY: holding an `Avx2` proves the features.
+        unsafe { add_values_avx2(weights, values, sums) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, lines: &[[f16; LINE]]) {
+        prefetch(lines);
+    }
+}
+
+#[inline(always)]
+fn prefetch(lines: &[[f16; LINE]]) {
+    for line in lines {
+        // SAFETY: a prefetch reads nothing that the program can see, and SSE is in every x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn scores_avx512<const N: usize>(q: &[[f32; N]], keys: &[[f16; LINE]], out: &mut [[f32; LINE]; N]) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; N];
+    for (q, line) in q.iter().zip(keys) {
+        let [low, high] = widen_avx512(line);
+        for (sums, q) in sums.iter_mut().zip(q) {
+            let q = _mm512_set1_ps(*q);
+            sums[0] = _mm512_fmadd_ps(low, q, sums[0]);
+            sums[1] = _mm512_fmadd_ps(high, q, sums[1]);
+        }
+    }
+    for (out, sums) in out.iter_mut().zip(sums) {
+        store_avx512(out, sums);
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn add_values_avx512<const N: usize>(
+    weights: &[[f32; LINE]; N],
+    values: &[[f16; LINE]],
+    sums: &mut [[f32; LINE]],
+) {
+    let lines_per_value = sums.len() / N;
+    for i in 0..lines_per_value {
+        let mut parts = [[_mm512_setzero_ps(); 2]; N];
+        for (column, part) in parts.iter_mut().enumerate() {
+            *part = load_avx512(&sums[column * lines_per_value + i]);
+        }
+        for (t, lines) in values.chunks_exact(lines_per_value).enumerate().take(LINE) {
+            let [low, high] = widen_avx512(&lines[i]);
+            for (part, weights) in parts.iter_mut().zip(weights) {
+                let weight = _mm512_set1_ps(weights[t]);
+                part[0] = _mm512_fmadd_ps(low, weight, part[0]);
+                part[1] = _mm512_fmadd_ps(high, weight, part[1]);
+            }
+        }
+        for (column, part) in parts.into_iter().enumerate() {
+            store_avx512(&mut sums[column * lines_per_value + i], part);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen_avx512(line: &[f16; LINE]) -> [__m512; 2] {
+    let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
+    // SAFETY: each half has 16 numbers of two bytes, and the load asks for no alignment.
+    let load = |i: usize| unsafe { _mm256_loadu_si256(halves[i].as_ptr().cast()) };
+    [_mm512_cvtph_ps(load(0)), _mm512_cvtph_ps(load(1))]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_avx512(line: &[f32; LINE]) -> [__m512; 2] {
+    let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
+    // SAFETY: each half has 16 numbers, and the load asks for no alignment.
+    unsafe { [_mm512_loadu_ps(halves[0].as_ptr()), _mm512_loadu_ps(halves[1].as_ptr())] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_avx512(line: &mut [f32; LINE], sums: [__m512; 2]) {
+    let (halves, _) = line.as_chunks_mut::<{ LINE / 2 }>();
+    for (half, sum) in halves.iter_mut().zip(sums) {
+        // SAFETY: the half has room for 16 numbers, and the store asks for no alignment.
+        unsafe { _mm512_storeu_ps(half.as_mut_ptr(), sum) };
+    }
+}
+
+// With 16 registers of half the width, a line is taken in two halves, one after the other.
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scores_avx2<const N: usize>(q: &[[f32; N]], keys: &[[f16; LINE]], out: &mut [[f32; LINE]; N]) {
+    for half in 0..2 {
+        let mut sums = [[_mm256_setzero_ps(); 2]; N];
+        for (q, line) in q.iter().zip(keys) {
+            let [low, high] = widen_avx2(&line.as_chunks().0[half]);
+            for (sums, q) in sums.iter_mut().zip(q) {
+                let q = _mm256_set1_ps(*q);
+                sums[0] = _mm256_fmadd_ps(low, q, sums[0]);
+                sums[1] = _mm256_fmadd_ps(high, q, sums[1]);
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            store_avx2(&mut out.as_chunks_mut().0[half], sums);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_values_avx2<const N: usize>(
+    weights: &[[f32; LINE]; N],
+    values: &[[f16; LINE]],
+    sums: &mut [[f32; LINE]],
+) {
+    let lines_per_value = sums.len() / N;
+    for index in 0..2 * lines_per_value {
+        let (i, half) = (index / 2, index % 2);
+        let mut parts = [[_mm256_setzero_ps(); 2]; N];
+        for (column, part) in parts.iter_mut().enumerate() {
+            *part = load_avx2(&sums[column * lines_per_value + i].as_chunks().0[half]);
+        }
+        for (t, lines) in values.chunks_exact(lines_per_value).enumerate().take(LINE) {
+            let [low, high] = widen_avx2(&lines[i].as_chunks().0[half]);
+            for (part, weights) in parts.iter_mut().zip(weights) {
+                let weight = _mm256_set1_ps(weights[t]);
+                part[0] = _mm256_fmadd_ps(low, weight, part[0]);
+                part[1] = _mm256_fmadd_ps(high, weight, part[1]);
+            }
+        }
+        for (column, part) in parts.into_iter().enumerate() {
+            let line = &mut sums[column * lines_per_value + i];
+            store_avx2(&mut line.as_chunks_mut().0[half], part);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn widen_avx2(half: &[f16; LINE / 2]) -> [__m256; 2] {
+    let (quarters, _) = half.as_chunks::<{ LINE / 4 }>();
+    // SAFETY: each quarter has 8 numbers of two bytes, and the load asks for no alignment.
+    let load = |i: usize| unsafe { _mm_loadu_si128(quarters[i].as_ptr().cast()) };
+    [_mm256_cvtph_ps(load(0)), _mm256_cvtph_ps(load(1))]
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_avx2(half: &[f32; LINE / 2]) -> [__m256; 2] {
+    let (quarters, _) = half.as_chunks::<{ LINE / 4 }>();
+    // SAFETY: each quarter has 8 numbers, and the load asks for no alignment.
+    unsafe { [_mm256_loadu_ps(quarters[0].as_ptr()), _mm256_loadu_ps(quarters[1].as_ptr())] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store_avx2(half: &mut [f32; LINE / 2], sums: [__m256; 2]) {
+    let (quarters, _) = half.as_chunks_mut::<{ LINE / 4 }>();
+    for (quarter, sum) in quarters.iter_mut().zip(sums) {
+        // SAFETY: the quarter has room for 8 numbers, and the store asks for no alignment.
+        unsafe { _mm256_storeu_ps(quarter.as_mut_ptr(), sum) };
+    }
+}
