@@ -91,3 +91,13 @@ impl RenderedPrompt {
         self.text.clone()
     }
 }
+
+impl RenderedPrompt {
+    pub(crate) fn begins_with(&self, _id: crate::TokenId) -> bool {
+        false
+    }
+
+    pub(crate) fn write_to(&self, encoder: &mut crate::encode::Encoder<'_>) {
+        encoder.text(&self.text);
+    }
+}

@@ -5,16 +5,30 @@
 //! which only the template's own text can hold control tokens: whatever a user writes is encoded as
 //! ordinary text.
 
+mod alphabet;
+mod build;
+mod charsmap;
 mod chat;
+mod encode;
 mod error;
+mod families;
+mod huggingface;
+mod markup;
+mod merge;
+mod pairs;
+mod pieces;
+mod split;
 mod stream;
+mod text;
 mod tokenizer;
+mod unigram;
 mod vocabulary;
 
 pub use chat::{ChatMessage, ChatTemplate, RenderedPrompt, TemplateTokens};
 pub use error::{Error, TemplateError};
+pub use huggingface::TokenizerConfig;
 pub use stream::StreamDecoder;
-pub use tokenizer::{Specials, Tokenizer, TokenizerConfig};
+pub use tokenizer::{Specials, Tokenizer};
 pub use vocabulary::Vocabulary;
 
 /// The number of a token in its vocabulary.

@@ -1,0 +1,213 @@
+//! Makes token ids of text, fragment by fragment and word by word.
+
+use crate::merge::{Join, Merger, NO_TOKEN};
+use crate::tokenizer::{Model, Tokenizer};
+use crate::TokenId;
+
+/// One encoding under way.
+#[derive(Debug)]
+pub(crate) struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    ids: Vec<TokenId>,
+    merger: Merger,
+    // Steps of models other than merging; see `num_steps`.
+    num_other_steps: u64,
+    num_leading: usize,
+    strips_next: bool,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
+        Encoder {
+            tokenizer,
+            ids: Vec::new(),
+            merger: Merger::default(),
+            num_other_steps: 0,
+            num_leading: 0,
+            strips_next: false,
+        }
+    }
+
+    pub(crate) fn into_ids(self) -> Vec<TokenId> {
+        self.ids
+    }
+
+    /// The work done so far, for tests that bound it.
+    #[cfg(test)]
+    pub(crate) fn num_steps(&self) -> u64 {
+        self.merger.num_steps + self.num_other_steps
+    }
+
+    /// Appends a token that no text stands before, BOS.
+    pub(crate) fn leading(&mut self, id: TokenId) {
+        self.ids.push(id);
+        self.num_leading = self.ids.len();
+    }
+
+    /// Appends a token.
+    pub(crate) fn token(&mut self, id: TokenId) {
+        self.ids.push(id);
+        self.strips_next = self.tokenizer.strip_after.contains(&id);
+    }
+
+    /// Appends text in which the names of control tokens and markers are those tokens.
+    pub(crate) fn markup(&mut self, text: &str) {
+        let mut end = 0;
+        for (id, range) in self.tokenizer.markup.reserved.find(text) {
+            self.text(&text[end..range.start]);
+            self.token(id);
+            end = range.end;
+        }
+        self.text(&text[end..]);
+    }
+
+    /// Appends text in which nothing is a control token.
+    pub(crate) fn text(&mut self, text: &str) {
+        let text = if self.strips_next { text.trim_start() } else { text };
+        let mut end = 0;
+        for (id, range) in self.tokenizer.markup.added.find(text) {
+            self.fragment(&text[end..range.start]);
+            self.token(id);
+            end = range.end;
+        }
+        self.fragment(&text[end..]);
+    }
+
+    fn fragment(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.strips_next = false;
+        let is_first = self.ids.len() == self.num_leading;
+        let text = self.tokenizer.text.prepare(text, is_first);
+        let mut seen = SeenWords::new(&text);
+        self.tokenizer.text.words(&text, |word| {
+            let slot = match seen.find(word) {
+                Ok(ids) => return self.ids.extend_from_within(ids),
+                Err(slot) => slot,
+            };
+            let start = self.ids.len();
+            self.word(word);
+            seen.remember(slot, word, start, self.ids.len());
+        });
+    }
+
+    fn word(&mut self, word: &str) {
+        let tokenizer = self.tokenizer;
+        let pieces = &tokenizer.pieces;
+        match &tokenizer.model {
+            Model::Merges { pairs, ignore_merges, byte_level } => {
+                if *ignore_merges && let Some(id) = pieces.find(word.as_bytes()) {
+                    return self.ids.push(id);
+                }
+                self.merger.clear();
+                if *byte_level {
+                    for (at, &byte) in word.as_bytes().iter().enumerate() {
+                        self.merger.push(at, 1, tokenizer.byte_tokens[usize::from(byte)]);
+                    }
+                } else {
+                    self.push_characters(word);
+                }
+                let symbols = self.merger.run(|left, right| pairs.get(left.id, right.id));
+                for symbol in symbols {
+                    let bytes = &word.as_bytes()[symbol.start as usize..][..symbol.len as usize];
+                    give(tokenizer, &mut self.ids, symbol.id, bytes);
+                }
+            }
+            Model::Scores { ranks } => {
+                self.merger.clear();
+                self.push_characters(word);
+                let bytes = word.as_bytes();
+                let symbols = self.merger.run(|left, right| {
+                    let len = (left.len + right.len) as usize;
+                    let id = pieces.find(&bytes[left.start as usize..][..len])?;
+                    Some(Join { rank: ranks[id as usize], id })
+                });
+                for symbol in symbols {
+                    let bytes = &bytes[symbol.start as usize..][..symbol.len as usize];
+                    give(tokenizer, &mut self.ids, symbol.id, bytes);
+                }
+            }
+            Model::Unigram(unigram) => {
+                let ids = &mut self.ids;
+                self.num_other_steps +=
+                    unigram.encode(word, |id, text| give(tokenizer, ids, id, text.as_bytes()));
+            }
+        }
+    }
+
+    fn push_characters(&mut self, word: &str) {
+        for (at, c) in word.char_indices() {
+            let len = c.len_utf8();
+            let id = self.tokenizer.pieces.find(&word.as_bytes()[at..at + len]);
+            self.merger.push(at, len, id.unwrap_or(NO_TOKEN));
+        }
+    }
+}
+
+/// Appends `id`, or what stands for `bytes` that have no token: a token per byte, or the unknown token,
+/// one for a run of them.
+fn give(tokenizer: &Tokenizer, ids: &mut Vec<TokenId>, id: TokenId, bytes: &[u8]) {
+    if id != NO_TOKEN {
+        return ids.push(id);
+    }
+    let by_byte = |byte: &u8| tokenizer.byte_tokens[usize::from(*byte)];
+    if bytes.iter().all(|byte| by_byte(byte) != NO_TOKEN) {
+        return ids.extend(bytes.iter().map(by_byte));
+    }
+    if let Some(unk) = tokenizer.unk
+        && ids.last() != Some(&unk)
+    {
+        ids.push(unk);
+    }
+}
+
+/// Where words that occurred before in the same text were, and which ids they became.
+///
+/// A table of fixed size in which a word may push out another: bounded, private to one encoding, and
+/// no choice of words makes it slower than having none.
+struct SeenWords<'t> {
+    text: &'t str,
+    slots: Vec<Seen>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    start: usize,
+    len: usize,
+    ids_start: usize,
+    ids_end: usize,
+}
+
+impl<'t> SeenWords<'t> {
+    const MAX_SLOTS: usize = 1 << 13;
+    const MAX_WORD_BYTES: usize = 64;
+
+    fn new(text: &'t str) -> SeenWords<'t> {
+        let num_slots = (text.len() / 16).next_power_of_two().min(SeenWords::MAX_SLOTS);
+        SeenWords { text, slots: vec![Seen::default(); num_slots] }
+    }
+
+    /// The ids `word` became before, or the slot to remember it in.
+    fn find(&self, word: &str) -> Result<std::ops::Range<usize>, usize> {
+        if word.len() > SeenWords::MAX_WORD_BYTES {
+            return Err(usize::MAX);
+        }
+        let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let slot = (hash ^ hash >> 29) as usize & (self.slots.len() - 1);
+        let seen = self.slots[slot];
+        if seen.len == word.len() && self.text[seen.start..][..seen.len] == *word {
+            return Ok(seen.ids_start..seen.ids_end);
+        }
+        Err(slot)
+    }
+
+    fn remember(&mut self, slot: usize, word: &str, ids_start: usize, ids_end: usize) {
+        if let Some(seen) = self.slots.get_mut(slot) {
+            let start = word.as_ptr() as usize - self.text.as_ptr() as usize;
+            *seen = Seen { start, len: word.len(), ids_start, ids_end };
+        }
+    }
+}
