@@ -91,6 +91,7 @@ fn run<R: ModelRunner>(mut core: Core<R>, submissions: &Receiver<Submission>, sh
         }
     };
     // First the reason, then the streams close: whoever sees one closed finds out why.
+    shared.set_stats(core.final_stats());
     shared.end(end);
     drop(core);
 }

@@ -1,16 +1,23 @@
 //! Sequences, scheduler, block bookkeeping, sampling and the step loop.
 
+mod block_manager;
 mod clock;
 mod config;
 mod core;
 mod engine;
 mod error;
 mod event;
+mod generation;
 mod handle;
 mod params;
 mod runner;
+mod sampler;
+mod scheduler;
 mod shared;
 mod stats;
+mod stop;
+#[cfg(test)]
+mod tests;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{EngineConfig, ModelInfo};

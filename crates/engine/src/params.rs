@@ -7,17 +7,17 @@ use brisk_tokenizer::TokenId;
 use crate::error::SubmitError;
 
 /// Temperatures below this are greedy (vLLM's bound): dividing by them would overflow.
-pub const GREEDY_TEMPERATURE: f32 = 1e-5;
+pub(crate) const GREEDY_TEMPERATURE: f32 = 1e-5;
 /// Most stop texts of one request.
-pub const MAX_STOP_TEXTS: usize = 8;
+pub(crate) const MAX_STOP_TEXTS: usize = 8;
 /// Longest stop text.
-pub const MAX_STOP_BYTES: usize = 256;
+pub(crate) const MAX_STOP_BYTES: usize = 256;
 /// Most logit biases of one request.
-pub const MAX_LOGIT_BIASES: usize = 1024;
+pub(crate) const MAX_LOGIT_BIASES: usize = 1024;
 /// Most choices of one request.
-pub const MAX_CHOICES: usize = 8;
+pub(crate) const MAX_CHOICES: usize = 8;
 /// Most `top_logprobs` of one token.
-pub const MAX_TOP_LOGPROBS: u8 = 20;
+pub(crate) const MAX_TOP_LOGPROBS: u8 = 20;
 
 /// How the next token is chosen, and when generation ends. `Default` is plain temperature-1 sampling.
 ///
