@@ -100,13 +100,13 @@ impl ColumnTile for FloatTile {
 pub(crate) struct Block32Tile {
     columns: Range<usize>,
     rounded: Rounded<32, 32>,
-    /// `(width / 4, columns)`: four consecutive codes of a column.
-    pub(crate) codes: Vec<[i8; 4]>,
+    /// `(width / 4, columns)`: four consecutive codes of a column, the first in the lowest byte.
+    pub(crate) codes: Vec<i32>,
     /// `(width / 32, columns)`: what a code of one stands for; NaN if the block holds NaN or infinity.
     pub(crate) scales: Vec<f32>,
-    /// `(width / 32, columns)`: the block's codes added up.
-    pub(crate) sums: Vec<i32>,
-    /// `(width / 32, columns)`: the block's sum times its scale.
+    /// `(width / 32, columns)`: what the block's codes add up to, with the sign turned.
+    pub(crate) negative_sums: Vec<i32>,
+    /// `(width / 32, columns)`: what the block's codes add up to, times its scale.
     pub(crate) scaled_sums: Vec<f32>,
 }
 
@@ -115,12 +115,12 @@ impl ColumnTile for Block32Tile {
         let rounded = &mut self.rounded;
         rounded.round(cpu, values);
         let num_columns = columns.len();
-        interleave(rounded.codes.as_chunks().0, num_columns, |&four| four, &mut self.codes);
+        interleave(rounded.codes.as_chunks().0, num_columns, four_codes, &mut self.codes);
         interleave(&rounded.scales, num_columns, |&scale| scale, &mut self.scales);
-        interleave(&rounded.sums, num_columns, |&sum| i32::from(sum), &mut self.sums);
+        interleave(&rounded.sums, num_columns, |&sum| -i32::from(sum), &mut self.negative_sums);
         self.scaled_sums.clear();
-        let sums = self.sums.iter().zip(&self.scales);
-        self.scaled_sums.extend(sums.map(|(&sum, &scale)| sum as f32 * scale));
+        let sums = self.negative_sums.iter().zip(&self.scales);
+        self.scaled_sums.extend(sums.map(|(&negative_sum, scale)| -negative_sum as f32 * scale));
         self.columns = columns;
     }
 
@@ -132,21 +132,21 @@ impl ColumnTile for Block32Tile {
 /// Columns rounded in blocks of 256.
 ///
 /// The sums serve the minima and zero points of weights, which come per run of 16 or 32 weights.
-/// They lie in pairs, as instructions for products of pairs take them: of each four runs, the sums
-/// of runs 0 and 2 make a pair, then those of runs 1 and 3. Four 8-bit scales in a 32-bit lane can
+/// They lie in pairs of 16 bits, as instructions for products of pairs take them: of each four runs,
+/// the sums of runs 0 and 2 make a pair, then those of runs 1 and 3. Four 8-bit scales in a 32-bit lane can
 /// be widened to such pairs by shifts alone.
 #[derive(Debug, Default)]
 pub(crate) struct Block256Tile {
     columns: Range<usize>,
     rounded: Rounded<256, 16>,
-    /// `(width / 4, columns)`: four consecutive codes of a column.
-    pub(crate) codes: Vec<[i8; 4]>,
+    /// `(width / 4, columns)`: four consecutive codes of a column, the first in the lowest byte.
+    pub(crate) codes: Vec<i32>,
     /// `(width / 256, columns)`: what a code of one stands for; NaN if the block holds NaN or infinity.
     pub(crate) scales: Vec<f32>,
     /// `(width / 256, 8, columns)`: pairs of sums of 16 codes.
-    pub(crate) sums_of_16: Vec<[i16; 2]>,
+    pub(crate) sums_of_16: Vec<i32>,
     /// `(width / 256, 4, columns)`: pairs of sums of 32 codes.
-    pub(crate) sums_of_32: Vec<[i16; 2]>,
+    pub(crate) sums_of_32: Vec<i32>,
 }
 
 impl ColumnTile for Block256Tile {
@@ -154,7 +154,7 @@ impl ColumnTile for Block256Tile {
         let rounded = &mut self.rounded;
         rounded.round(cpu, values);
         let num_columns = columns.len();
-        interleave(rounded.codes.as_chunks().0, num_columns, |&four| four, &mut self.codes);
+        interleave(rounded.codes.as_chunks().0, num_columns, four_codes, &mut self.codes);
         interleave(&rounded.scales, num_columns, |&scale| scale, &mut self.scales);
 
         let pairs_of_16: Vec<_> = rounded.sums.as_chunks().0.iter().flat_map(pairs).collect();
@@ -170,9 +170,15 @@ impl ColumnTile for Block256Tile {
     }
 }
 
+/// Four codes in a word, the first in the lowest byte.
+fn four_codes(codes: &[i8; 4]) -> i32 {
+    i32::from_le_bytes(codes.map(i8::cast_unsigned))
+}
+
 /// Of four sums, the first with the third and the second with the fourth.
-fn pairs(&[a, b, c, d]: &[i16; 4]) -> [[i16; 2]; 2] {
-    [[a, c], [b, d]]
+fn pairs(&[a, b, c, d]: &[i16; 4]) -> [i32; 2] {
+    let pair = |low: i16, high: i16| i32::from(high) << 16 | i32::from(low.cast_unsigned());
+    [pair(a, c), pair(b, d)]
 }
 
 /// Turns `(columns, items per column)` into `(items per column, columns)`.

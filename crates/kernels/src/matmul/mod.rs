@@ -1,6 +1,16 @@
 //! Multiplies columns of activations by a weight matrix.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod formats;
+mod kernels;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod reference;
+mod simd;
+mod tiled;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +38,16 @@ pub fn matmul(compute: &Compute, weights: &PackedMatrix, columns: &mut Columns, 
     if weights.cols() == 0 {
         out.fill(0.0);
         return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = avx512::Avx512Vnni::new(compute.cpu) {
+        return tiled::matmul(simd, compute, weights, columns, out);
+    } else if let Some(simd) = avx2::Avx2::new(compute.cpu) {
+        return tiled::matmul(simd, compute, weights, columns, out);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(simd) = neon::NeonDot::new(compute.cpu) {
+        return tiled::matmul(simd, compute, weights, columns, out);
     }
     reference::matmul(compute, weights, columns, out);
 }

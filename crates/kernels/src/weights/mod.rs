@@ -15,7 +15,8 @@ pub use dequantize::dequantize_row;
 pub use packed::PackedMatrix;
 pub use quantize::quantize_row_q8_0;
 
-pub(crate) use packed::TILE_ROWS;
+pub(crate) use dequantize::IQ4_LEVELS;
+pub(crate) use tile::TILE_ROWS;
 
 /// The number formats a weight matrix may be stored in, named as GGUF names them.
 ///

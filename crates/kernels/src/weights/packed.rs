@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use super::{WeightType, dequantize_row, memory::Arena, tile};
+use super::{
+    WeightType, dequantize_row,
+    memory::Arena,
+    tile::{self, TILE_ROWS},
+};
 use crate::{compute::Compute, error::Error};
-
-pub(crate) use super::tile::TILE_ROWS;
 
 /// A matrix of weights `(rows, cols)`, where each row makes one output.
 ///

@@ -1,0 +1,96 @@
+//! The operations on 256-bit registers: 16 rows in two.
+
+use std::arch::x86_64::*;
+
+use super::simd::{HalfLine, Kernel, Line, Simd, operations};
+use crate::{
+    cpu::{Cpu, CpuLevel},
+    weights::TILE_ROWS,
+};
+
+/// Proof that AVX2, FMA and F16C were detected.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn new(cpu: Cpu) -> Option<Self> {
+        matches!(cpu.level(), CpuLevel::Avx2 | CpuLevel::Avx512).then_some(Self(()))
+    }
+}
+
+impl Simd for Avx2 {
+    type Int = __m256i;
+    type Float = __m256;
+
+    const NUM_PARTS: usize = 2;
+    // Three sets of four sums leave four of the 16 registers for weights and scales.
+    const MAX_COLUMNS: usize = 4;
+    // `vpmaddubsw` takes unsigned codes, so the codes' signs are moved to the activations.
+    const SIGNED_ZERO: Option<u32> = None;
+
+    #[inline(always)]
+    fn vectorize<K: Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn vectorized<K: Kernel>(simd: Avx2, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: the token `self` was made where these instructions had been detected.
+        unsafe { vectorized(self, kernel) }
+    }
+
+    operations! {
+        fn words(line: &Line, part: usize) -> __m256i =
+            _mm256_loadu_si256(line.as_chunks::<32>().0[part].as_ptr().cast());
+        fn halves(line: &HalfLine, part: usize) -> __m256i =
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(line.as_chunks::<16>().0[part].as_ptr().cast()));
+        fn half_floats(line: &HalfLine, part: usize) -> __m256 =
+            _mm256_cvtph_ps(_mm_loadu_si128(line.as_chunks::<16>().0[part].as_ptr().cast()));
+
+        fn splat(value: i32) -> __m256i = _mm256_set1_epi32(value);
+        fn splat_float(value: f32) -> __m256 = _mm256_set1_ps(value);
+
+        fn and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
+        fn or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
+        fn add(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        fn sub(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
+        fn sub_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi8(a, b);
+        fn mul(a: __m256i, b: __m256i) -> __m256i = _mm256_mullo_epi32(a, b);
+        fn shift_left(a: __m256i, bits: usize) -> __m256i =
+            _mm256_sll_epi32(a, _mm_cvtsi32_si128(bits as i32));
+        fn shift_right(a: __m256i, bits: usize) -> __m256i =
+            _mm256_srl_epi32(a, _mm_cvtsi32_si128(bits as i32));
+        fn shift_right_signed(a: __m256i, bits: usize) -> __m256i =
+            _mm256_sra_epi32(a, _mm_cvtsi32_si128(bits as i32));
+        fn look_up(table: &[i8; 16], bytes: __m256i) -> __m256i = _mm256_shuffle_epi8(
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), bytes);
+
+        fn even_bytes(a: __m256i) -> __m256i =
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a));
+        fn odd_bytes(a: __m256i) -> __m256i = _mm256_srai_epi16::<8>(a);
+
+        // Two products make 2 * 63 * 127 at most, which 16 bits hold.
+        fn dot(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = {
+            let pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi32(activations));
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        };
+        // Two products make 2 * 128 * 127 = 32,512 at most, which 16 bits hold.
+        fn dot_signed(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = {
+            let signed = _mm256_sign_epi8(_mm256_set1_epi32(activations), codes);
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), signed);
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        };
+        fn dot_pairs(sums: __m256i, pairs: __m256i, activations: i32) -> __m256i =
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi32(activations)));
+
+        fn to_float(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
+        fn as_float(bits: __m256i) -> __m256 = _mm256_castsi256_ps(bits);
+        fn mul_floats(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        fn add_floats(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fnmadd_ps(a, b, c);
+        fn store(a: __m256, rows: &mut [f32; TILE_ROWS], part: usize) =
+            _mm256_storeu_ps(rows.as_chunks_mut::<8>().0[part].as_mut_ptr(), a);
+
+        fn prefetch(byte: &u8) = _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+    }
+}

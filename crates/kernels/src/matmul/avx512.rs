@@ -1,0 +1,92 @@
+//! The operations on 512-bit registers with VNNI: 16 rows in one register.
+
+use std::arch::x86_64::*;
+
+use super::simd::{HalfLine, Kernel, Line, Simd, operations};
+use crate::{
+    cpu::{Cpu, CpuLevel},
+    weights::TILE_ROWS,
+};
+
+/// Proof that AVX-512 with VNNI was detected.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Vnni(());
+
+impl Avx512Vnni {
+    pub(super) fn new(cpu: Cpu) -> Option<Self> {
+        (cpu.level() == CpuLevel::Avx512 && cpu.has_vnni()).then_some(Self(()))
+    }
+}
+
+impl Simd for Avx512Vnni {
+    type Int = __m512i;
+    type Float = __m512;
+
+    const NUM_PARTS: usize = 1;
+    // Three sets of eight sums leave eight of the 32 registers for weights and scales.
+    const MAX_COLUMNS: usize = 8;
+    // `vpdpbusd` multiplies unsigned codes with signed ones.
+    const SIGNED_ZERO: Option<u32> = Some(7);
+
+    #[inline(always)]
+    fn vectorize<K: Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+        fn vectorized<K: Kernel>(simd: Avx512Vnni, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: the token `self` was made where these instructions had been detected.
+        unsafe { vectorized(self, kernel) }
+    }
+
+    operations! {
+        fn words(line: &Line, _part: usize) -> __m512i = _mm512_loadu_si512(line.as_ptr().cast());
+        fn halves(line: &HalfLine, _part: usize) -> __m512i =
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256(line.as_ptr().cast()));
+        fn half_floats(line: &HalfLine, _part: usize) -> __m512 =
+            _mm512_cvtph_ps(_mm256_loadu_si256(line.as_ptr().cast()));
+
+        fn splat(value: i32) -> __m512i = _mm512_set1_epi32(value);
+        fn splat_float(value: f32) -> __m512 = _mm512_set1_ps(value);
+
+        fn and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+        fn or(a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512(a, b);
+        fn add(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        fn sub(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
+        fn sub_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi8(a, b);
+        fn mul(a: __m512i, b: __m512i) -> __m512i = _mm512_mullo_epi32(a, b);
+        fn shift_left(a: __m512i, bits: usize) -> __m512i =
+            _mm512_sll_epi32(a, _mm_cvtsi32_si128(bits as i32));
+        fn shift_right(a: __m512i, bits: usize) -> __m512i =
+            _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits as i32));
+        fn shift_right_signed(a: __m512i, bits: usize) -> __m512i =
+            _mm512_sra_epi32(a, _mm_cvtsi32_si128(bits as i32));
+        fn look_up(table: &[i8; 16], bytes: __m512i) -> __m512i = _mm512_shuffle_epi8(
+            _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), bytes);
+
+        fn even_bytes(a: __m512i) -> __m512i =
+            _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a));
+        fn odd_bytes(a: __m512i) -> __m512i = _mm512_srai_epi16::<8>(a);
+
+        fn dot(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =
+            _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(activations));
+        fn dot_signed(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =
+            _mm512_dpbusd_epi32(
+                sums,
+                _mm512_xor_si512(codes, _mm512_set1_epi8(i8::MIN)),
+                _mm512_set1_epi32(activations),
+            );
+        fn dot_pairs(sums: __m512i, pairs: __m512i, activations: i32) -> __m512i =
+            _mm512_dpwssd_epi32(sums, pairs, _mm512_set1_epi32(activations));
+
+        fn to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
+        fn as_float(bits: __m512i) -> __m512 = _mm512_castsi512_ps(bits);
+        fn mul_floats(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn add_floats(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn neg_mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fnmadd_ps(a, b, c);
+        fn store(a: __m512, rows: &mut [f32; TILE_ROWS], _part: usize) =
+            _mm512_storeu_ps(rows.as_mut_ptr(), a);
+
+        fn prefetch(byte: &u8) = _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+    }
+}

@@ -1,0 +1,226 @@
+//! The kernels: 16 rows times up to eight columns, for each family of weight types.
+//!
+//! In the words of one row and one column of blocks of 256:
+//!
+//! ```text
+//! for each block
+//!     total = 0
+//!     for each run of the block            (16 or 32 weights with one integer scale)
+//!         total += scale[run] * sum(code[k] * activation[k])
+//!     total -= zero * sum(scale[run] * sum of the run's activations)
+//!     result += d * activation_scale * total
+//! ```
+//!
+//! 1. Rows are lanes. A line holds four codes of each row, and one instruction multiplies them with
+//!    the same four activations and adds up within the lane. Nothing is ever summed across lanes.
+//! 2. Columns are registers. Codes are unpacked once and meet all columns while they are at hand.
+//! 3. Sums stay integers until the block ends, so they are exact, and a column's result is the same
+//!    whatever columns it travels with: its floating-point operations are the same in the same order.
+//!    Largest sums: 32 bits hold up to 2.1e9. Activation codes are at most 127 in magnitude, so a
+//!    block of 256 sums up to `256 * code * 127 * scale`: 262e6 for `Q6_K` (codes to 63, scales to
+//!    128), 265e6 for `IQ4_XS` (codes to 255 with the zero point added, scales to 32), and less for
+//!    the others. The correction for zero points sums up to `256 * 127 * 128 * 32 = 133e6` for both.
+//!    A block of 32 sums up to `32 * 255 * 127 = 1e6`.
+//! 4. A zero point is not subtracted from codes, as they are to be unsigned. What it would have
+//!    taken away is `zero` times a sum of activations, which was computed with their rounding.
+
+use super::{
+    formats::{Codes, Format32, Format256, FormatFloat, Scales},
+    simd::{Kernel, Simd},
+};
+use crate::{
+    columns::{Block32Tile, Block256Tile, FloatTile},
+    weights::TILE_ROWS,
+};
+
+/// Results of 16 rows for each of `N` columns.
+pub(super) type Results<const N: usize> = [[f32; TILE_ROWS]; N];
+
+/// Multiplies a row of tiles with `N` columns, for types with blocks of 256.
+pub(super) struct Multiply256<'a, F, const N: usize> {
+    pub(super) tiles: &'a [F],
+    pub(super) columns: &'a Block256Tile,
+    pub(super) results: &'a mut Results<N>,
+}
+
+impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let groups_per_run = F::RUN / 4;
+        let num_quads = 256 / F::RUN / 4; // a quad is four runs
+        let (codes, _) = self.columns.codes.as_chunks::<N>();
+        let (scales, _) = self.columns.scales.as_chunks::<N>();
+        let sums = if F::RUN == 16 { &self.columns.sums_of_16 } else { &self.columns.sums_of_32 };
+        let (sums, _) = sums.as_chunks::<N>();
+        let zero = match F::CODES {
+            Codes::Signed => S::SIGNED_ZERO,
+            Codes::ZeroAt(bits) => Some(bits),
+            Codes::WithMin => None,
+        };
+
+        for part in 0..S::NUM_PARTS {
+            let mut results = [simd.splat_float(0.0); N];
+            let columns = codes.chunks_exact(64).zip(sums.chunks_exact(2 * num_quads)).zip(scales);
+            for (tile, ((codes, sums), column_scales)) in self.tiles.iter().zip(columns) {
+                let Scales { scales, mins, d, dmin } = tile.scales(simd, part);
+
+                let mut totals = [simd.splat(0); N];
+                for quad in 0..num_quads {
+                    for i in 0..4 {
+                        let run = 4 * quad + i;
+                        let mut products = [simd.splat(0); N];
+                        for group in 0..groups_per_run {
+                            let weights = tile.codes(simd, part, run, group);
+                            let activations = &codes[groups_per_run * run + group];
+                            for j in 0..N {
+                                products[j] =
+                                    dot::<S>(simd, F::CODES, products[j], weights, activations[j]);
+                            }
+                        }
+                        let scale = simd.widen_byte(scales[quad], i);
+                        for j in 0..N {
+                            totals[j] = simd.add(totals[j], simd.mul(products[j], scale));
+                        }
+                    }
+                }
+
+                let mut corrections = [simd.splat(0); N];
+                if zero.is_some() || F::CODES == Codes::WithMin {
+                    for quad in 0..num_quads {
+                        let even = simd.even_bytes(mins[quad]);
+                        let odd = simd.odd_bytes(mins[quad]);
+                        for j in 0..N {
+                            let sum = simd.dot_pairs(corrections[j], even, sums[2 * quad][j]);
+                            corrections[j] = simd.dot_pairs(sum, odd, sums[2 * quad + 1][j]);
+                        }
+                    }
+                }
+
+                for j in 0..N {
+                    let column_scale = simd.splat_float(column_scales[j]);
+                    let total = match zero {
+                        Some(bits) => {
+                            simd.sub(totals[j], simd.shift_left(corrections[j], bits as usize))
+                        }
+                        None => totals[j],
+                    };
+                    let scale = simd.mul_floats(d, column_scale);
+                    results[j] = simd.mul_add(scale, simd.to_float(total), results[j]);
+                    if F::CODES == Codes::WithMin {
+                        let scale = simd.mul_floats(dmin, column_scale);
+                        let min = simd.to_float(corrections[j]);
+                        results[j] = simd.neg_mul_add(scale, min, results[j]);
+                    }
+                }
+            }
+            for j in 0..N {
+                simd.store(results[j], &mut self.results[j], part);
+            }
+        }
+    }
+}
+
+/// Multiplies a row of tiles with `N` columns, for types with blocks of 32.
+pub(super) struct Multiply32<'a, F, const N: usize> {
+    pub(super) tiles: &'a [F],
+    pub(super) columns: &'a Block32Tile,
+    pub(super) results: &'a mut Results<N>,
+}
+
+impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (codes, _) = self.columns.codes.as_chunks::<N>();
+        let (scales, _) = self.columns.scales.as_chunks::<N>();
+        let (negative_sums, _) = self.columns.negative_sums.as_chunks::<N>();
+        let (scaled_sums, _) = self.columns.scaled_sums.as_chunks::<N>();
+        let zero = match F::CODES {
+            Codes::Signed => S::SIGNED_ZERO,
+            Codes::ZeroAt(bits) => Some(bits),
+            Codes::WithMin => None,
+        };
+
+        for part in 0..S::NUM_PARTS {
+            let mut results = [simd.splat_float(0.0); N];
+            let columns = codes.chunks_exact(8).zip(scales).zip(negative_sums).zip(scaled_sums);
+            for (tile, (((codes, scales), negative_sums), scaled_sums)) in
+                self.tiles.iter().zip(columns)
+            {
+                // The correction for the zero point comes first: the products are added to it.
+                let mut products = [simd.splat(0); N];
+                if let Some(bits) = zero {
+                    for j in 0..N {
+                        products[j] = simd.shift_left(simd.splat(negative_sums[j]), bits as usize);
+                    }
+                }
+                for (group, activations) in codes.iter().enumerate() {
+                    let weights = tile.codes(simd, part, group);
+                    for j in 0..N {
+                        products[j] =
+                            dot::<S>(simd, F::CODES, products[j], weights, activations[j]);
+                    }
+                }
+                let d = tile.d(simd, part);
+                for j in 0..N {
+                    let scale = simd.mul_floats(d, simd.splat_float(scales[j]));
+                    results[j] = simd.mul_add(scale, simd.to_float(products[j]), results[j]);
+                }
+                if F::CODES == Codes::WithMin {
+                    let m = tile.m(simd, part);
+                    for j in 0..N {
+                        results[j] = simd.mul_add(m, simd.splat_float(scaled_sums[j]), results[j]);
+                    }
+                }
+            }
+            for j in 0..N {
+                simd.store(results[j], &mut self.results[j], part);
+            }
+        }
+    }
+}
+
+/// Multiplies a row of tiles with `N` columns, for types that are plain numbers.
+pub(super) struct MultiplyFloats<'a, F, const N: usize> {
+    pub(super) tiles: &'a [F],
+    pub(super) columns: &'a FloatTile,
+    pub(super) results: &'a mut Results<N>,
+}
+
+impl<F: FormatFloat, const N: usize> Kernel for MultiplyFloats<'_, F, N> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (values, _) = self.columns.values.as_chunks::<N>();
+        // Two chains of additions per column, so that one column alone does not wait for itself.
+        let (tile_pairs, tile_rest) = self.tiles.as_chunks::<2>();
+        let (value_pairs, value_rest) = values.as_chunks::<2>();
+        for part in 0..S::NUM_PARTS {
+            let mut even = [simd.splat_float(0.0); N];
+            let mut odd = [simd.splat_float(0.0); N];
+            for (tiles, values) in tile_pairs.iter().zip(value_pairs) {
+                let weights = [tiles[0].weights(simd, part), tiles[1].weights(simd, part)];
+                for j in 0..N {
+                    even[j] = simd.mul_add(weights[0], simd.splat_float(values[0][j]), even[j]);
+                    odd[j] = simd.mul_add(weights[1], simd.splat_float(values[1][j]), odd[j]);
+                }
+            }
+            for (tile, values) in tile_rest.iter().zip(value_rest) {
+                let weights = tile.weights(simd, part);
+                for j in 0..N {
+                    even[j] = simd.mul_add(weights, simd.splat_float(values[j]), even[j]);
+                }
+            }
+            for j in 0..N {
+                simd.store(simd.add_floats(even[j], odd[j]), &mut self.results[j], part);
+            }
+        }
+    }
+}
+
+/// Adds the products of four codes to each lane.
+#[inline(always)]
+fn dot<S: Simd>(simd: S, codes: Codes, sums: S::Int, weights: S::Int, activations: i32) -> S::Int {
+    match codes {
+        Codes::Signed => simd.dot_signed(sums, weights, activations),
+        Codes::ZeroAt(_) | Codes::WithMin => simd.dot(sums, weights, activations),
+    }
+}
