@@ -15,10 +15,11 @@ export class ApiError extends Error {
 let apiKey = "";
 export function setApiKey(key) { apiKey = key.trim(); }
 
-/** The models the server offers: `[{ id, max_model_len? }]`. */
+/** The models the server offers, `[{ id, ... }]`, each under its own name only. */
 export async function listModels() {
   const response = await request("/v1/models", {});
-  return (await readJson(response)).data ?? [];
+  const cards = (await readJson(response)).data ?? [];
+  return cards.filter(({ id, root }) => root === undefined || root === id);
 }
 
 /** Markdown to HTML, rendered and escaped by the server; the caller still filters what it inserts. */

@@ -37,7 +37,7 @@ function userItem(message, acts) {
   const actions = el("div", { className: "actions" },
     copyButton(() => message.content),
     iconButton("edit", "Edit and send again", () => startEdit(item, message, acts)));
-  item.append(el("h3", { className: "hidden", textContent: "You" }), body, actions);
+  item.append(el("h2", { className: "hidden", textContent: "You" }), body, actions);
   return item;
 }
 
@@ -80,7 +80,7 @@ function replyItem(message, acts) {
   const body = el("div", { className: "body plain" }, text);
   const foot = el("div", { className: "foot" });
   const isProblem = message.problem && !message.content;
-  item.append(el("h3", { className: isProblem ? "hidden" : "who", textContent: message.model || "Reply" }), body);
+  item.append(el("h2", { className: isProblem ? "hidden" : "who", textContent: message.model || "Reply" }), body);
   if (message.state === "streaming") {
     const waiting = el("span", { className: "waiting" }, icon("strokes"), el("span", { className: "hidden", textContent: "Waiting for the first word" }));
     if (!message.content) body.append(waiting);
@@ -132,17 +132,18 @@ const KEPT_TAGS = new Set(["P", "BR", "HR", "STRONG", "EM", "DEL", "S", "SUP", "
 // short list of tags and keeps no attribute but the address of an ordinary link.
 function filtered(html) {
   const parsed = new DOMParser().parseFromString(html, "text/html");
-  return [...parsed.body.childNodes].map((node) => rebuilt(node, 0));
+  // A message's own heading is an h2, so its text begins at h3 and skips no level.
+  const used = new Set([...parsed.querySelectorAll("h1, h2, h3, h4, h5, h6")].map(({ tagName }) => tagName));
+  const headings = new Map([...used].sort().map((tag, rank) => [tag, `h${Math.min(6, rank + 3)}`]));
+  return [...parsed.body.childNodes].map((node) => rebuilt(node, headings, 0));
 }
 
-function rebuilt(node, depth) {
+function rebuilt(node, headings, depth) {
   if (node.nodeType === Node.TEXT_NODE) return document.createTextNode(node.data);
   if (node.nodeType !== Node.ELEMENT_NODE) return document.createTextNode("");
   if (node.tagName === "IMG") return document.createTextNode(`[image: ${node.getAttribute("alt") || "no description"}]`);
   if (!KEPT_TAGS.has(node.tagName) || depth > 60) return document.createTextNode(node.textContent);
-  // The page's own headings go down to h3, so a reply's begin below them.
-  const level = /^H(\d)$/.exec(node.tagName)?.[1];
-  const copy = document.createElement(level ? `h${Math.min(6, Number(level) + 3)}` : node.tagName);
+  const copy = document.createElement(headings.get(node.tagName) ?? node.tagName);
   if (node.tagName === "A") {
     const href = node.getAttribute("href") ?? "";
     if (/^(https?:\/\/|mailto:)/i.test(href)) {
@@ -156,7 +157,7 @@ function rebuilt(node, depth) {
     const language = /(?:^|\s)language-([\w+#.-]{1,20})/.exec(node.firstElementChild?.className ?? "")?.[1];
     if (language) copy.dataset.language = language;
   }
-  copy.append(...[...node.childNodes].map((child) => rebuilt(child, depth + 1)));
+  copy.append(...[...node.childNodes].map((child) => rebuilt(child, headings, depth + 1)));
   return copy;
 }
 
@@ -203,7 +204,7 @@ function figures(message) {
     rows.append(el("dt", {}, el("span", { className: `swatch ${kind}` }), label), el("dd", { textContent: phaseWords(name, timings) }));
   }
   const details = el("details", { className: "figures" }, el("summary", { textContent: summary }), bar, rows);
-  details.ontoggle = () => rows.scrollIntoView({ block: "nearest" });
+  details.ontoggle = () => details.parentElement.scrollIntoView({ block: "nearest" });
   return details;
 }
 
