@@ -116,7 +116,7 @@ impl<R: ModelRunner> Core<R> {
     }
 
     /// Takes every request that has come; false when no more can come.
-    fn take(&mut self, submissions: &Receiver<Submission>) -> bool {
+    pub(crate) fn take(&mut self, submissions: &Receiver<Submission>) -> bool {
         loop {
             match submissions.try_recv() {
                 Ok(submission) => self.add(submission),
@@ -174,20 +174,19 @@ impl<R: ModelRunner> Core<R> {
                 stats.num_expired += 1;
             }
             let reader = generation.flush();
-            if reader == Reader::Gone && !generation.is_over {
-                release(generation, scheduler, owners);
-                stats.num_cancelled += 1;
+            if reader == Reader::Gone {
+                if !generation.is_over {
+                    release(generation, scheduler, owners);
+                    stats.num_cancelled += 1;
+                }
+                return false;
             }
             let is_slow = reader == Reader::Slow;
             if is_slow != generation.is_paused {
                 generation.is_paused = is_slow;
                 generation.live_sequences().for_each(|it| scheduler.set_paused(it, is_slow));
             }
-            match reader {
-                Reader::Ready => !generation.is_over,
-                Reader::Slow => true,
-                Reader::Gone => false,
-            }
+            is_slow || !generation.is_over
         });
     }
 
@@ -264,6 +263,11 @@ impl<R: ModelRunner> Core<R> {
             Some(until) => thread::park_timeout(until.saturating_sub(self.clock.now())),
             None => thread::park(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn runner(&self) -> &R {
+        &self.runner
     }
 
     /// The latest step's plan.

@@ -72,7 +72,11 @@ impl Engine {
 }
 
 /// Lowers the model's facts to what every part can hold.
-fn fit_to(mut model: ModelInfo, runner: &impl ModelRunner, tokenizer: &Tokenizer) -> ModelInfo {
+pub(crate) fn fit_to(
+    mut model: ModelInfo,
+    runner: &impl ModelRunner,
+    tokenizer: &Tokenizer,
+) -> ModelInfo {
     let capacity = runner.num_blocks() * runner.block_size();
     model.max_model_len = model.max_model_len.min(runner.max_model_len()).min(capacity);
     model.vocab_size = model.vocab_size.min(runner.vocab_size()).min(tokenizer.vocab_size());
