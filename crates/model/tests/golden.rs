@@ -1,0 +1,307 @@
+//! The forward pass against exact references: every family and every quantization, at every
+//! level of the processor.
+//!
+//! The references come from Hugging Face transformers in f32. Three models are committed below
+//! `tests/golden`; all of them run when `BRISK_CONFORMANCE_DIR` names the full set.
+
+use std::{borrow::Cow, fs, path::Path, path::PathBuf, sync::Arc};
+
+use brisk_formats::{GgufFile, GgufWriter, TensorType, Value};
+use brisk_kernels::{Compute, Cpu, CpuLevel};
+use brisk_model::{BatchSequence, LoadOptions, LogitsWanted, Model};
+use safetensors::{Dtype, SafeTensors};
+
+/// Relative error of the logits that f16 weights may show: the KV cache is f16.
+const F16_TOLERANCE: f64 = 5e-3;
+/// A quantized file may be this much further from the truth than llama.cpp is.
+const QUANTIZED_MARGIN: f64 = 1.05;
+/// Where the reference's two best logits are closer than this, either may be chosen.
+const TIE: f32 = 1e-2;
+
+struct Golden {
+    input_ids: Vec<u32>,
+    logits: Vec<f32>,
+    greedy_prompt: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
+fn read_golden(path: &Path) -> Golden {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let ids = |name: &str| -> Vec<u32> {
+        let Ok(tensor) = tensors.tensor(name) else { return Vec::new() };
+        let words = tensor.data().as_chunks::<4>().0;
+        words.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    };
+    let logits = tensors.tensor("logits").unwrap();
+    assert_eq!(logits.dtype(), Dtype::F32);
+    Golden {
+        input_ids: ids("input_ids"),
+        logits: logits.data().as_chunks::<4>().0.iter().map(|w| f32::from_le_bytes(*w)).collect(),
+        greedy_prompt: ids("greedy_prompt"),
+        greedy: ids("greedy"),
+    }
+}
+
+/// The truth for a quantized file names only logits; the tokens are those of the f16 model.
+fn read_quantized_golden(logits: &Path, tokens: &Path) -> Golden {
+    Golden { logits: read_golden(logits).logits, ..read_golden(tokens) }
+}
+
+/// Every level that this processor has.
+fn levels() -> Vec<Cpu> {
+    CpuLevel::ALL.into_iter().filter_map(|level| Cpu::forced(level).ok()).collect()
+}
+
+fn load(file: &Arc<GgufFile>, cpu: Cpu, num_threads: usize) -> Model {
+    let options = LoadOptions {
+        compute: Arc::new(Compute::new(cpu, num_threads)),
+        max_model_len: Some(128),
+        num_kv_cache_tokens: Some(512),
+        available_bytes: None,
+    };
+    Model::load(file, &options, &mut |_, _| {}).unwrap()
+}
+
+fn open(path: &Path) -> Arc<GgufFile> {
+    Arc::new(GgufFile::open(path).unwrap())
+}
+
+const BLOCKS: [u32; 4] = [3, 1, 2, 0];
+
+fn all_logits(model: &mut Model, tokens: &[u32]) -> Vec<f32> {
+    let mut logits = Vec::new();
+    let sequence =
+        BatchSequence { tokens, start: 0, block_table: &BLOCKS, logits: LogitsWanted::All };
+    model.forward(&[sequence], &mut logits);
+    logits
+}
+
+fn relative_error(found: &[f32], truth: &[f32]) -> f64 {
+    assert_eq!(found.len(), truth.len());
+    let square = |x: f64| x * x;
+    let error: f64 =
+        found.iter().zip(truth).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    let norm: f64 = truth.iter().map(|&b| square(f64::from(b))).sum();
+    (error / norm).sqrt()
+}
+
+fn argmax(row: &[f32]) -> u32 {
+    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+    best.unwrap().0 as u32
+}
+
+/// Whether `found` follows `golden.greedy` up to the first near-tie in its own logits.
+fn check_greedy(model: &mut Model, golden: &Golden, what: &str) {
+    let vocab_size = model.config().vocab_size;
+    let mut logits = Vec::new();
+    let mut start = 0;
+    let mut tokens = golden.greedy_prompt.clone();
+    for (step, &expected) in golden.greedy.iter().enumerate() {
+        logits.clear();
+        let sequence = BatchSequence {
+            tokens: &tokens,
+            start,
+            block_table: &BLOCKS,
+            logits: LogitsWanted::Last,
+        };
+        model.forward(&[sequence], &mut logits);
+        assert_eq!(logits.len(), vocab_size);
+        let mut sorted = logits.clone();
+        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+        if sorted[0] - sorted[1] < TIE {
+            return;
+        }
+        assert_eq!(argmax(&logits), expected, "{what}: greedy token {step}");
+        start += tokens.len();
+        tokens = vec![expected];
+    }
+}
+
+fn check_f16(file: &Arc<GgufFile>, golden: &Golden, what: &str) {
+    for cpu in levels() {
+        let mut model = load(file, cpu, 2);
+        let error = relative_error(&all_logits(&mut model, &golden.input_ids), &golden.logits);
+        println!("{what} at {cpu}: relative error {error:.6}");
+        assert!(error <= F16_TOLERANCE, "{what} at {cpu}: relative error {error}");
+        check_greedy(&mut model, golden, &format!("{what} at {cpu}"));
+    }
+}
+
+fn check_quantized(file: &Arc<GgufFile>, golden: &Golden, llama_cpp: f64, what: &str) {
+    for cpu in levels() {
+        let mut model = load(file, cpu, 2);
+        let error = relative_error(&all_logits(&mut model, &golden.input_ids), &golden.logits);
+        println!("{what} at {cpu}: relative error {error:.6}, llama.cpp's {llama_cpp:.6}");
+        assert!(
+            error <= llama_cpp * QUANTIZED_MARGIN,
+            "{what} at {cpu}: relative error {error}, llama.cpp's is {llama_cpp}"
+        );
+    }
+}
+
+/// The folder of the full set, or `None` with a loud word.
+fn full_set() -> Option<PathBuf> {
+    let folder = std::env::var_os("BRISK_CONFORMANCE_DIR").map(PathBuf::from);
+    if folder.is_none() {
+        println!("SKIPPED: BRISK_CONFORMANCE_DIR is not set, only committed models are tested");
+    }
+    folder.map(|folder| folder.join("golden"))
+}
+
+fn committed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+#[test]
+fn committed_models_match_their_references() {
+    let golden = read_golden(&committed("llama-f16.safetensors"));
+    check_f16(&open(&committed("llama-f16.gguf")), &golden, "llama");
+    for (name, llama_cpp) in [("Q4_K_M", 0.054782), ("Q4_0", 0.035545)] {
+        let file = open(&committed(&format!("llama-untied-{name}.gguf")));
+        let golden = read_quantized_golden(
+            &committed(&format!("llama-untied-{name}.safetensors")),
+            &committed("llama-untied-f16.safetensors"),
+        );
+        check_quantized(&file, &golden, llama_cpp, name);
+    }
+}
+
+#[test]
+fn every_family_matches_its_reference() {
+    let Some(folder) = full_set() else { return };
+    let families = ["llama", "llama-untied", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"];
+    for family in families {
+        let golden = read_golden(&folder.join(family).join("golden.safetensors"));
+        check_f16(&open(&folder.join(family).join("model-f16.gguf")), &golden, family);
+    }
+}
+
+#[test]
+fn phi3_with_fused_projections_matches_its_reference() {
+    let Some(folder) = full_set() else { return };
+    let golden = read_golden(&folder.join("phi3/golden.safetensors"));
+    check_f16(&phi3_as_gguf(&folder.join("phi3/model.safetensors")), &golden, "phi3");
+}
+
+#[test]
+fn every_quantization_is_as_near_to_the_truth_as_llama_cpp() {
+    let Some(folder) = full_set() else { return };
+    let folder = folder.join("llama-untied");
+    let text = fs::read_to_string(folder.join("quants.json")).unwrap();
+    let rows: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert!(rows.len() >= 14, "quants.json lists {} types", rows.len());
+    let mut misses = Vec::new();
+    for (name, row) in rows {
+        if name == "F16" {
+            continue; // held to the stricter bar above
+        }
+        let file = open(&folder.join(row["file"].as_str().unwrap()));
+        let golden = read_quantized_golden(
+            &folder.join(format!("golden-{name}.safetensors")),
+            &folder.join("golden.safetensors"),
+        );
+        let llama_cpp = row["llama_cpp_rel_err"].as_f64().unwrap();
+        let check =
+            std::panic::AssertUnwindSafe(|| check_quantized(&file, &golden, llama_cpp, &name));
+        if std::panic::catch_unwind(check).is_err() {
+            misses.push(name);
+        }
+    }
+    assert!(misses.is_empty(), "further from the truth than llama.cpp: {misses:?}");
+}
+
+/// Cutting the tokens into steps, running beside other sequences and using another number of
+/// threads must not change a bit.
+#[test]
+fn logits_do_not_depend_on_the_batch() {
+    let golden = read_golden(&committed("llama-untied-f16.safetensors"));
+    for name in ["llama-f16", "llama-untied-Q4_K_M", "llama-untied-Q4_0"] {
+        let file = open(&committed(&format!("{name}.gguf")));
+        for cpu in levels() {
+            check_batch_invariance(&file, &golden.input_ids, cpu, name);
+        }
+    }
+}
+
+fn check_batch_invariance(file: &Arc<GgufFile>, tokens: &[u32], cpu: Cpu, what: &str) {
+    let mut model = load(file, cpu, 1);
+    let whole = all_logits(&mut model, tokens);
+    let other: Vec<u32> = tokens.iter().rev().copied().collect();
+
+    let mut model = load(file, cpu, 2);
+    let (mut done, mut pieces) = (0, Vec::new());
+    for len in [1, 2, 5, 7, 13, 1, 1, 18] {
+        let piece = BatchSequence {
+            tokens: &tokens[done..done + len],
+            start: done,
+            block_table: &BLOCKS,
+            logits: LogitsWanted::All,
+        };
+        let beside = BatchSequence {
+            tokens: &other[done..done + len],
+            start: done,
+            block_table: &[7, 6, 5, 4],
+            logits: LogitsWanted::Last,
+        };
+        let mut logits = Vec::new();
+        model.forward(&[beside, piece], &mut logits);
+        pieces.extend_from_slice(&logits[model.config().vocab_size..]);
+        done += len;
+    }
+    assert_eq!(done, tokens.len());
+    let same = whole.iter().zip(&pieces).all(|(a, b)| a.to_bits() == b.to_bits());
+    assert!(same && whole.len() == pieces.len(), "{what} at {cpu}: logits depend on the batch");
+}
+
+/// Phi-3's reference exists as safetensors only; this writes the same numbers as a GGUF file with
+/// the names and the fused tensors that converters give it.
+fn phi3_as_gguf(path: &Path) -> Arc<GgufFile> {
+    let bytes = fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut writer = GgufWriter::new();
+    let text = |text: &str| Value::String(text.to_owned());
+    for (key, value) in [
+        ("general.architecture", text("phi3")),
+        ("phi3.block_count", Value::U32(4)),
+        ("phi3.context_length", Value::U32(2048)),
+        ("phi3.embedding_length", Value::U32(256)),
+        ("phi3.feed_forward_length", Value::U32(512)),
+        ("phi3.attention.head_count", Value::U32(8)),
+        ("phi3.attention.head_count_kv", Value::U32(2)),
+        ("phi3.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
+        ("phi3.rope.freq_base", Value::F32(10_000.0)),
+        ("phi3.rope.dimension_count", Value::U32(32)),
+    ] {
+        writer.add_metadata(key, value).unwrap();
+    }
+    for (name, tensor) in tensors.tensors() {
+        let name = name
+            .replace("model.layers.", "blk.")
+            .replace("model.embed_tokens", "token_embd")
+            .replace("model.norm", "output_norm")
+            .replace("lm_head", "output")
+            .replace("self_attn.qkv_proj", "attn_qkv")
+            .replace("self_attn.o_proj", "attn_output")
+            .replace("mlp.gate_up_proj", "ffn_up")
+            .replace("mlp.down_proj", "ffn_down")
+            .replace("input_layernorm", "attn_norm")
+            .replace("post_attention_layernorm", "ffn_norm");
+        let shape: Vec<usize> = tensor.shape().iter().rev().copied().collect();
+        let (tensor_type, data) = match (tensor.dtype(), shape.len()) {
+            (Dtype::F16, 1) => (TensorType::F32, widen(tensor.data())),
+            (Dtype::F32, _) => (TensorType::F32, tensor.data().to_vec()),
+            (Dtype::F16, _) => (TensorType::F16, tensor.data().to_vec()),
+            (other, _) => panic!("{name} is {other:?}"),
+        };
+        writer.add_tensor(&name, &shape, tensor_type, data).unwrap();
+    }
+    let mut out = Vec::new();
+    writer.write_to(&mut out).unwrap();
+    Arc::new(GgufFile::from_bytes(Cow::Owned(out)).unwrap())
+}
+
+fn widen(halves: &[u8]) -> Vec<u8> {
+    let halves = halves.as_chunks::<2>().0;
+    halves.iter().flat_map(|half| half::f16::from_le_bytes(*half).to_f32().to_le_bytes()).collect()
+}
