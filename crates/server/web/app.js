@@ -13,7 +13,8 @@ let conversations = store.loadConversations();
 let current = conversations.find(({ id }) => id === store.loadCurrentId()) ?? conversations[0] ?? null;
 let settings = store.loadSettings();
 let models = [];
-const runs = new Map(); // conversation id -> { controller, reply }
+let leaving = false;
+const runs = new Map(); // conversation id -> { controller, conversation, reply }
 const rendered = new Map(); // reply text -> HTML from the server, newest last
 const MAX_RENDERED = 300;
 
@@ -87,6 +88,8 @@ store.onChangeElsewhere(() => {
   else drawSidebar();
 });
 
+// Going away breaks the connections first; that is not the server's doing.
+window.addEventListener("beforeunload", () => { leaving = true; });
 window.addEventListener("pagehide", () => {
   for (const { conversation } of runs.values()) save(conversation);
 });
@@ -120,6 +123,7 @@ function stop(conversation) {
 }
 
 async function run(conversation) {
+  leaving = false;
   const controller = new AbortController();
   const body = chat.requestBody(conversation, settings, modelId());
   const reply = { role: "assistant", content: "", state: "streaming", model: body.model, createdAt: Date.now() };
@@ -134,7 +138,7 @@ async function run(conversation) {
     await chat.readReply(reply, api.streamChat(body, controller.signal), (piece) => showPiece(reply, piece));
     reply.state = "done";
   } catch (error) {
-    reply.state = controller.signal.aborted ? "stopped" : "error";
+    reply.state = controller.signal.aborted || leaving ? "stopped" : "error";
     if (reply.state === "error") reply.problem = chat.describe(error);
   }
   if (runs.get(conversation.id)?.reply === reply) runs.delete(conversation.id);
