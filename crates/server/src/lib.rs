@@ -1,1 +1,33 @@
-//! server.
+//! The HTTP edge: routes, streaming, limits, keys, metrics and the web page.
+//!
+//! [`serve`] takes a listener and a gateway and runs until it is told to stop. Everything about the
+//! wire is decided here and nothing else is: bytes become `brisk-api` types, those become the
+//! gateway's, and every error of the layers below becomes a status and OpenAI's error body in
+//! one place, `error.rs`.
+
+mod app;
+mod auth;
+mod body;
+mod chat;
+mod completions;
+mod config;
+mod connection;
+mod convert;
+mod error;
+mod guarded_io;
+mod head;
+mod health;
+mod host;
+mod markdown;
+mod metrics;
+mod models;
+mod observe;
+mod openapi;
+mod reply;
+mod serve;
+mod sse;
+mod web;
+
+pub use config::{ConfigError, ServerConfig};
+pub use openapi::document as openapi_document;
+pub use serve::{Error, serve};

@@ -1,0 +1,123 @@
+//! What every request shares, and which handler answers which route.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use brisk_gateway::{Gateway, GatewayError};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    auth::{self, Keys},
+    chat, completions,
+    config::ServerConfig,
+    error::{ApiError, HttpError},
+    health,
+    host::{self, HostRule},
+    markdown,
+    metrics::Metrics,
+    models, observe, openapi, web,
+};
+
+/// The longest delay that a `Retry-After` asks for.
+const MAX_RETRY_AFTER_S: f64 = 60.0;
+
+/// The state behind all routes.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) config: ServerConfig,
+    pub(crate) keys: Keys,
+    pub(crate) hosts: HostRule,
+    pub(crate) metrics: Metrics,
+    draining: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(gateway: Arc<Gateway>, config: ServerConfig, address: SocketAddr) -> Self {
+        Self {
+            gateway,
+            keys: Keys::new(&config.api_keys),
+            hosts: HostRule::new(address, &config.allowed_hosts),
+            metrics: Metrics::default(),
+            draining: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// A gateway's error as a reply; those that pass by themselves say when to come back.
+    pub(crate) fn error(&self, error: &GatewayError) -> ApiError {
+        let mut error = ApiError::from(error);
+        if error.is_temporary {
+            error.retry_after_s = Some(self.retry_after_s());
+        }
+        error
+    }
+
+    /// When a place in the queue should be free: the mean duration of a request, for each one that
+    /// waits, shared by those that run; with some jitter, so that clients do not return together.
+    fn retry_after_s(&self) -> u32 {
+        let stats = self.gateway.stats();
+        let num_before = stats.num_waiting as f64 + 1.0;
+        let wait_s = self.metrics.mean_request_s() * num_before / stats.num_running.max(1) as f64;
+        let jitter = 1.0 + 0.25 * observe::random_fraction();
+        (wait_s * jitter).ceil().clamp(1.0, MAX_RETRY_AFTER_S) as u32
+    }
+}
+
+/// All routes, inside everything that every request goes through.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new()
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*model}", get(models::retrieve))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::show))
+        .route("/api/markdown", post(markdown::render));
+    for asset in web::ASSETS {
+        router = router.route(asset.path, get(async |request: Request| web::show(asset, &request)));
+    }
+    // The last layer is the first to see a request.
+    router
+        .fallback(async || HttpError::UnknownRoute)
+        .method_not_allowed_fallback(async || HttpError::WrongMethod)
+        .layer(from_fn_with_state(Arc::clone(app), auth::check))
+        .layer(from_fn_with_state(Arc::clone(app), host::check))
+        .layer(CatchPanicLayer::custom(|panic| panicked(&panic)))
+        .layer(from_fn_with_state(Arc::clone(app), observe::observe))
+        .layer(from_fn(web::add_security_headers))
+        .with_state(Arc::clone(app))
+}
+
+/// A panic costs one request. Its message goes to the log alone.
+fn panicked(panic: &Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(
+        panic = text.unwrap_or("without a message").escape_debug().to_string(),
+        "a handler panicked"
+    );
+    HttpError::Panicked.into_response()
+}

@@ -1,0 +1,292 @@
+//! Turns every error of the layers below into a status, OpenAI's error body and a log line.
+//!
+//! The matches have no `_` arm: a new way to fail does not compile until it is decided here whose
+//! move it is. 4xx is the caller's, 429 and 503 pass by themselves, 5xx is ours.
+
+use axum::response::{IntoResponse, Response};
+use brisk_api::{ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError};
+use brisk_gateway::{GatewayError, GenerationError, SubmitError};
+use http::{HeaderValue, StatusCode, header};
+use thiserror::Error;
+
+use crate::head::{HeadFault, MAX_HEADER_BYTES, MAX_HEADERS, MAX_REQUEST_LINE_BYTES};
+
+/// An error as a client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    /// OpenAI's `type`.
+    pub(crate) kind: &'static str,
+    /// The situation, for programs.
+    pub(crate) code: &'static str,
+    pub(crate) param: Option<String>,
+    pub(crate) message: String,
+    /// Whether the same request may succeed later.
+    pub(crate) is_temporary: bool,
+    /// Seconds for `Retry-After`.
+    pub(crate) retry_after_s: Option<u32>,
+    /// What the log says and the client does not.
+    pub(crate) internal: Option<String>,
+}
+
+/// What goes wrong in this crate itself, before the gateway is asked.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum HttpError {
+    #[error("there is no such route; see /openapi.json")]
+    UnknownRoute,
+    #[error("this route does not take this method; the `Allow` header lists those it does")]
+    WrongMethod,
+    #[error("a valid API key is required, as `Authorization: Bearer KEY`")]
+    Unauthorized,
+    #[error("`Authorization` and `X-Api-Key` hold different keys")]
+    KeysDisagree,
+    #[error("this server does not answer for this host name")]
+    Misdirected,
+    #[error("the body must be JSON with `Content-Type: application/json`")]
+    NotJson,
+    #[error("a `Content-Encoding` is not supported; send the body as it is")]
+    EncodedBody,
+    #[error("the body is larger than {max_body_bytes} bytes")]
+    BodyTooLarge { max_body_bytes: usize },
+    #[error("the body did not come within {timeout_s} seconds")]
+    BodyTooSlow { timeout_s: f64 },
+    #[error("the body broke off or is not framed correctly")]
+    BodyBroken,
+    #[error("`X-Request-Timeout` must be a number of seconds above 0 and at most {max_s}")]
+    BadTimeout { max_s: f64 },
+    #[error("the text has {num_bytes} bytes, at most {max_bytes} are rendered")]
+    TextTooLarge { num_bytes: usize, max_bytes: usize },
+    #[error("the server failed to answer; the request id leads to the log line that says why")]
+    Panicked,
+}
+
+const INVALID: &str = "invalid_request_error";
+const OVERLOADED: &str = "overloaded_error";
+const SERVER: &str = "server_error";
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
+        let (param, retry_after_s, internal) = (None, None, None);
+        Self { status, kind, code, param, message, is_temporary: false, retry_after_s, internal }
+    }
+
+    fn invalid(code: &'static str, message: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, INVALID, code, message)
+    }
+
+    fn temporary(code: &'static str, message: String) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, code, message);
+        Self { is_temporary: true, ..error }
+    }
+
+    /// Our fault: the client learns that, the log learns why.
+    fn internal(code: &'static str, internal: String) -> Self {
+        let message = HttpError::Panicked.to_string();
+        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, code, message);
+        Self { internal: Some(internal), ..error }
+    }
+
+    fn about(self, param: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..self }
+    }
+
+    /// The body, for a response or for an event of a stream.
+    pub(crate) fn body(&self) -> ErrorBody {
+        let Self { kind, code, param, message, .. } = self;
+        let (message, param) = (message.clone(), param.clone());
+        ErrorBody { error: ErrorObject { message, kind, param, code: Some(code) } }
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.body()).expect("strings always serialize")
+    }
+}
+
+impl From<&RequestError> for ApiError {
+    fn from(error: &RequestError) -> Self {
+        let code = match error {
+            RequestError::InvalidJson { .. } => "invalid_json",
+            RequestError::NotAnObject { .. } | RequestError::WrongType { .. } => "invalid_type",
+            RequestError::Missing { .. } => "missing_required_parameter",
+            RequestError::OutOfRange { .. } => "invalid_value",
+            RequestError::Unsupported { .. } => "unsupported_parameter",
+            RequestError::Unknown { .. } => "unknown_parameter",
+        };
+        let message = error.to_string();
+        debug_assert!(message.len() < 4 * MAX_ECHO_BYTES, "errors echo little");
+        Self { param: error.param().map(str::to_owned), ..Self::invalid(code, message) }
+    }
+}
+
+impl From<&GatewayError> for ApiError {
+    fn from(error: &GatewayError) -> Self {
+        let message = error.to_string();
+        match error {
+            GatewayError::Loading => Self::temporary("model_loading", message),
+            GatewayError::UnknownModel { .. } => {
+                Self::new(StatusCode::NOT_FOUND, INVALID, "model_not_found", message).about("model")
+            }
+            GatewayError::TemplateRefused { .. } => {
+                Self::invalid("invalid_messages", message).about("messages")
+            }
+            GatewayError::TemplateFailed { .. } => Self::internal("template_failed", message),
+            GatewayError::PromptsTooLong { .. } => {
+                Self::invalid("invalid_value", message).about("prompt")
+            }
+            GatewayError::Submit(error) => Self::from(error),
+            GatewayError::Generation(error) => Self::from(error),
+            GatewayError::Panicked { .. } => Self::internal("internal_error", message),
+        }
+    }
+}
+
+impl From<&SubmitError> for ApiError {
+    fn from(error: &SubmitError) -> Self {
+        let message = error.to_string();
+        match error {
+            SubmitError::PromptTooLong { .. } | SubmitError::CompletionTooLong { .. } => {
+                Self::invalid("context_length_exceeded", message)
+            }
+            SubmitError::EmptyPrompt | SubmitError::UnknownToken { .. } => {
+                Self::invalid("invalid_value", message).about("prompt")
+            }
+            SubmitError::InvalidParam { param, .. } => {
+                Self::invalid("invalid_value", message).about(*param)
+            }
+            SubmitError::QueueFull { .. } | SubmitError::QueueTokensFull { .. } => {
+                Self::temporary("queue_full", message)
+            }
+            SubmitError::ShuttingDown => Self::temporary("shutting_down", message),
+        }
+    }
+}
+
+impl From<&GenerationError> for ApiError {
+    fn from(error: &GenerationError) -> Self {
+        let message = error.to_string();
+        match error {
+            GenerationError::NotFinite { .. } => Self::internal("model_failed", message),
+            GenerationError::EngineStopped { .. } => Self::internal("engine_stopped", message),
+            GenerationError::ShuttingDown => Self::temporary("shutting_down", message),
+            GenerationError::DeadlineExceeded { .. } => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout_error",
+                "deadline_exceeded",
+                message,
+            ),
+            GenerationError::NoTokenLeft { .. } => Self::invalid("no_token_left", message),
+        }
+    }
+}
+
+impl From<&HttpError> for ApiError {
+    fn from(error: &HttpError) -> Self {
+        let with = |status, code| Self::new(status, INVALID, code, error.to_string());
+        match error {
+            HttpError::UnknownRoute => with(StatusCode::NOT_FOUND, "unknown_route"),
+            HttpError::WrongMethod => with(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            HttpError::Unauthorized => {
+                let error = with(StatusCode::UNAUTHORIZED, "invalid_api_key");
+                Self { kind: "authentication_error", ..error }
+            }
+            HttpError::KeysDisagree => with(StatusCode::BAD_REQUEST, "keys_disagree"),
+            HttpError::Misdirected => with(StatusCode::MISDIRECTED_REQUEST, "wrong_host"),
+            HttpError::NotJson => with(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
+            HttpError::EncodedBody => with(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body"),
+            HttpError::BodyTooLarge { .. } | HttpError::TextTooLarge { .. } => {
+                with(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+            }
+            HttpError::BodyTooSlow { .. } => with(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            HttpError::BodyBroken => with(StatusCode::BAD_REQUEST, "body_broken"),
+            HttpError::BadTimeout { .. } => with(StatusCode::BAD_REQUEST, "invalid_value"),
+            HttpError::Panicked => {
+                let error = with(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+                Self { kind: SERVER, ..error }
+            }
+        }
+    }
+}
+
+/// A head that the connection refused before any route saw it.
+impl From<HeadFault> for ApiError {
+    fn from(fault: HeadFault) -> Self {
+        let with = |status, code, message: &str| Self::new(status, INVALID, code, message.into());
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        match fault {
+            HeadFault::UriTooLong => {
+                let message =
+                    format!("the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes");
+                with(StatusCode::URI_TOO_LONG, "uri_too_long", &message)
+            }
+            HeadFault::HeadersTooLarge => {
+                let message = format!(
+                    "a header is longer than {MAX_HEADER_BYTES} bytes, or all are too long together"
+                );
+                with(too_large, "headers_too_large", &message)
+            }
+            HeadFault::TooManyHeaders => {
+                let message = format!("more than {MAX_HEADERS} headers");
+                with(too_large, "too_many_headers", &message)
+            }
+            HeadFault::AmbiguousLength => {
+                let message = "the length of the body is stated more than once";
+                with(StatusCode::BAD_REQUEST, "ambiguous_length", message)
+            }
+            HeadFault::BareLineFeed => {
+                let message = "a line of the request's head does not end with CR LF";
+                with(StatusCode::BAD_REQUEST, "bare_line_feed", message)
+            }
+            HeadFault::Http2 => {
+                let message = "this server speaks HTTP/1.1";
+                with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http2", message)
+            }
+            HeadFault::TooSlow => {
+                let message = "the request's head did not come in time";
+                with(StatusCode::REQUEST_TIMEOUT, "header_timeout", message)
+            }
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<HttpError> for ApiError {
+    fn from(error: HttpError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        ApiError::from(self).into_response()
+    }
+}
+
+/// What the log line of a failed request says; the observer takes it from the response.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedError {
+    pub(crate) code: &'static str,
+    pub(crate) internal: Option<String>,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        let mut response = (self.status, json, self.json()).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let logged = LoggedError { code: self.code, internal: self.internal };
+        response.extensions_mut().insert(logged);
+        response
+    }
+}

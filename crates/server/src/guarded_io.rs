@@ -1,0 +1,213 @@
+//! A TCP stream that gives up on clients that are too slow, and on heads that must not be served.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+use crate::head::{HeadFault, HeadScanner, Verdict};
+
+/// What a stream, its service and its driver tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionState {
+    /// A request is being served: from the end of its head to the end of its response body.
+    serving: AtomicBool,
+    /// The server goes down: a connection between two requests ends.
+    draining: AtomicBool,
+    fault: OnceLock<HeadFault>,
+}
+
+impl ConnectionState {
+    pub(crate) fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Release);
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Why the stream refused a head, if it did.
+    pub(crate) fn fault(&self) -> Option<HeadFault> {
+        self.fault.get().copied()
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+}
+
+/// Limits of one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For a whole request head, from its first byte (of a new connection: from the beginning).
+    pub(crate) header: Duration,
+    /// Between two requests.
+    pub(crate) idle: Duration,
+    /// For the next byte that the client takes.
+    pub(crate) write: Duration,
+}
+
+/// The guarded stream.
+#[derive(Debug)]
+pub(crate) struct GuardedIo<S> {
+    stream: S,
+    state: Arc<ConnectionState>,
+    timeouts: Timeouts,
+    scanner: HeadScanner,
+    /// Runs while a head is awaited.
+    read_timer: Pin<Box<Sleep>>,
+    read_timer_runs: bool,
+    /// Runs while the client takes nothing.
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> GuardedIo<S> {
+    pub(crate) fn new(stream: S, timeouts: Timeouts, state: Arc<ConnectionState>) -> Self {
+        Self {
+            stream,
+            state,
+            timeouts,
+            scanner: HeadScanner::default(),
+            read_timer: Box::pin(sleep(timeouts.header)),
+            read_timer_runs: true,
+            write_timer: None,
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn start_read_timer(&mut self, timeout: Duration) {
+        self.read_timer.as_mut().reset(Instant::now() + timeout);
+        self.read_timer_runs = true;
+    }
+
+    fn refuse(&self, fault: HeadFault) -> io::Error {
+        // Only the first fault counts; the connection ends with it.
+        let _ = self.state.fault.set(fault);
+        io::Error::new(io::ErrorKind::InvalidData, "the request head is refused")
+    }
+
+    /// What to do while a head is awaited, before reading on. `Ready(Ok)` pretends the stream ended.
+    fn poll_between_requests(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let has_begun = self.scanner.has_begun();
+        if !has_begun && self.state.draining.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.read_timer_runs {
+            self.start_read_timer(self.timeouts.idle);
+        }
+        ready!(self.read_timer.as_mut().poll(context));
+        if has_begun {
+            return Poll::Ready(Err(self.refuse(HeadFault::TooSlow)));
+        }
+        // A silent client is owed no answer.
+        Poll::Ready(Ok(()))
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if !self.scanner.has_begun() {
+            self.start_read_timer(self.timeouts.header);
+        }
+        match self.scanner.feed(bytes) {
+            Verdict::Incomplete => Ok(()),
+            Verdict::Complete => {
+                self.scanner = HeadScanner::default();
+                self.read_timer_runs = false;
+                self.state.set_serving(true);
+                Ok(())
+            }
+            Verdict::Refused(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    fn guard_write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.write_timer = None;
+            return result;
+        }
+        let timeout = self.timeouts.write;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.state.is_serving() {
+            // The service may have begun with bytes that came together with an earlier request.
+            this.scanner = HeadScanner::default();
+            this.read_timer_runs = false;
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        if let Poll::Ready(end) = this.poll_between_requests(context) {
+            return Poll::Ready(end);
+        }
+        let num_filled = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let result = this.scan(&buffer.filled()[num_filled..]);
+        // The head may have begun with these bytes: the timer must be polled to wake this task.
+        if result.is_ok() && this.read_timer_runs {
+            let _ = this.read_timer.as_mut().poll(context);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.guard_write(context, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.guard_write(context, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(context);
+        self.guard_write(context, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,70 @@
+//! Health checks and metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use brisk_api::ErrorBody;
+use http::{StatusCode, header};
+
+use crate::app::App;
+
+/// What load balancers may ask without a key.
+pub(crate) const OPEN_PATHS: &[&str] = &["/health/live", "/health/ready"];
+
+/// Is the process alive? 200 while it can answer at all; 503 once its engine has stopped.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "Operation",
+    security(()),
+    responses((status = 200, description = "Alive."), (status = 503, description = "Restart it."))
+)]
+pub(crate) async fn live(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    if app.gateway.is_alive() || app.is_draining() {
+        (StatusCode::OK, "alive\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped\n")
+    }
+}
+
+/// Should requests be sent here? 503 while the model loads, while the server drains, and after the
+/// engine has stopped.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "Operation",
+    security(()),
+    responses((status = 200, description = "Ready."), (status = 503, description = "Not now."))
+)]
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    if app.is_draining() {
+        (unavailable, "draining\n")
+    } else if app.gateway.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else if app.gateway.is_alive() {
+        (unavailable, "loading\n")
+    } else {
+        (unavailable, "the engine has stopped\n")
+    }
+}
+
+/// Counters and histograms for Prometheus, under vLLM's names.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "Prometheus' text format.", body = String, content_type = "text/plain"),
+        (status = 401, description = "A key is required.", body = ErrorBody),
+    )
+)]
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let model = app.gateway.model().map_or("", |model| &model.name);
+    let text = app.metrics.render(model, &app.gateway.stats());
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}

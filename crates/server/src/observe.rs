@@ -1,0 +1,181 @@
+//! One log line and one request id for every request.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use brisk_gateway::ReplySummary;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::{app::App, error::LoggedError};
+
+/// The response header that carries the request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What stands for a path that no route matches; a client's own path would make endless labels.
+const UNMATCHED: &str = "unmatched";
+
+/// A name for one request, made here: a client's own could forge or flood the log.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    pub(crate) fn new() -> Self {
+        Self(format!("{:016x}{:016x}", random_u64(), random_u64()).into())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A number that nobody else has; good for names and jitter, not for secrets.
+fn random_u64() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+/// A number from 0 to 1.
+pub(crate) fn random_fraction() -> f64 {
+    random_u64() as f64 / u64::MAX as f64
+}
+
+/// What handlers note about a request for its log line.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    summary: OnceLock<ReplySummary>,
+    /// The error that ended a stream after its first byte.
+    stream_error: OnceLock<LoggedError>,
+}
+
+impl Record {
+    pub(crate) fn set_summary(&self, summary: ReplySummary) {
+        // A reply has one end.
+        let _ = self.summary.set(summary);
+    }
+
+    pub(crate) fn set_stream_error(&self, error: LoggedError) {
+        let _ = self.stream_error.set(error);
+    }
+}
+
+/// Gives the request its id, and logs it when its response ends or is dropped.
+pub(crate) async fn observe(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let request_id = RequestId::new();
+    let record = Arc::new(Record::default());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut line = LogLine {
+        app,
+        started: Instant::now(),
+        method: request.method().clone(),
+        route,
+        request_id: request_id.clone(),
+        record: Arc::clone(&record),
+        status: None,
+        error: None,
+        is_complete: false,
+    };
+    request.extensions_mut().insert(request_id.clone());
+    request.extensions_mut().insert(record);
+    let mut response = next.run(request).await;
+    line.status = Some(response.status());
+    line.error = response.extensions_mut().remove::<LoggedError>();
+    let id = HeaderValue::from_str(&request_id.0).expect("hexadecimal digits");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response.map(|body| Body::new(ObservedBody { body, line }))
+}
+
+/// The log line, written when it is dropped.
+#[derive(Debug)]
+struct LogLine {
+    app: Arc<App>,
+    started: Instant,
+    method: Method,
+    route: Option<MatchedPath>,
+    request_id: RequestId,
+    record: Arc<Record>,
+    /// None while the handler runs.
+    status: Option<StatusCode>,
+    error: Option<LoggedError>,
+    /// Whether the response went out to its end.
+    is_complete: bool,
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        let route = self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        // A client that leaves before its response gets nginx's code for it, in log and metrics.
+        let status = self.status.map_or(499, |status| status.as_u16());
+        let duration_ms = self.started.elapsed().as_secs_f64() * 1e3;
+        let summary = self.record.summary.get().copied().unwrap_or_default();
+        let error = self.record.stream_error.get().or(self.error.as_ref());
+        let internal = error.and_then(|error| error.internal.as_deref());
+        self.app.metrics.count_response(route, status);
+        tracing::info!(
+            request_id = %self.request_id,
+            method = self.method.as_str(),
+            route,
+            status,
+            duration_ms,
+            complete = self.is_complete,
+            prompt_tokens = summary.num_prompt_tokens,
+            cached_tokens = summary.num_cached_tokens,
+            completion_tokens = summary.num_completion_tokens,
+            ttft_ms = summary.timings.time_to_first_token_ms,
+            code = error.map(|error| error.code),
+            "request"
+        );
+        if let Some(internal) = internal {
+            let internal = internal.escape_debug().to_string();
+            tracing::error!(request_id = %self.request_id, internal, "request failed");
+        }
+    }
+}
+
+/// A response body with the log line that its end writes.
+#[derive(Debug)]
+struct ObservedBody {
+    body: Body,
+    line: LogLine,
+}
+
+impl HttpBody for ObservedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.line.is_complete = true;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

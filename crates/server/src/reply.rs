@@ -1,0 +1,121 @@
+//! A gateway's reply with its metrics and its log line.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime},
+};
+
+use brisk_gateway::{GatewayError, Reply, ReplyEvent};
+use tokio::time::timeout;
+
+use crate::{
+    app::App,
+    error::{ApiError, LoggedError},
+    observe::{Record, RequestId},
+};
+
+/// The version, as `system_fingerprint`: replies to one seed are equal while it stays.
+pub(crate) const FINGERPRINT: &str = concat!("brisk-", env!("CARGO_PKG_VERSION"));
+
+/// What every object of one reply repeats.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    /// `chatcmpl-` or `cmpl-` and the request's id.
+    pub(crate) id: String,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) model: String,
+}
+
+impl Stamp {
+    pub(crate) fn new(prefix: &str, request_id: &RequestId, model: &str) -> Self {
+        let created = unix_seconds(SystemTime::now());
+        Self { id: format!("{prefix}-{request_id}"), created, model: model.to_owned() }
+    }
+}
+
+/// Seconds since 1970, 0 before.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// A reply whose events are counted as they pass.
+#[derive(Debug)]
+pub(crate) struct TrackedReply {
+    reply: Reply,
+    app: Arc<App>,
+    record: Arc<Record>,
+    started: Instant,
+    /// When each choice had its latest token.
+    latest_token: Vec<Option<Instant>>,
+    /// An event that was awaited before the response began.
+    first: Option<ReplyEvent>,
+}
+
+impl TrackedReply {
+    pub(crate) fn new(reply: Reply, app: Arc<App>, record: Arc<Record>, started: Instant) -> Self {
+        let latest_token = vec![None; reply.num_choices()];
+        Self { reply, app, record, started, latest_token, first: None }
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub(crate) fn num_choices(&self) -> usize {
+        self.latest_token.len()
+    }
+
+    /// Waits for the first event, but not longer than a stream may be silent: a request that fails
+    /// before its first token gets a proper status, and one that is only slow gets its headers.
+    pub(crate) async fn wait_for_first(&mut self) -> Result<(), ApiError> {
+        let patience = self.app.config.keep_alive_interval;
+        match timeout(patience, self.next()).await {
+            Ok(Some(first)) => {
+                self.first = Some(first?);
+                Ok(())
+            }
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Result<ReplyEvent, ApiError>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<ReplyEvent, ApiError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        self.reply.poll_next(context).map(|event| event.map(|event| self.track(event)))
+    }
+
+    fn track(&mut self, event: Result<ReplyEvent, GatewayError>) -> Result<ReplyEvent, ApiError> {
+        match &event {
+            Ok(ReplyEvent::Delta(delta)) if delta.is_generated => {
+                let now = Instant::now();
+                let latest = self.latest_token[delta.choice].replace(now);
+                if let Some(latest) = latest {
+                    self.app.metrics.observe_inter_token((now - latest).as_secs_f64());
+                }
+            }
+            Ok(ReplyEvent::Delta(_) | ReplyEvent::Finished { .. }) => {}
+            Ok(ReplyEvent::Done(summary)) => {
+                let seconds = self.started.elapsed().as_secs_f64();
+                self.app.metrics.observe_reply(summary, seconds);
+                self.record.set_summary(*summary);
+            }
+            Err(error) => {
+                let error = self.app.error(error);
+                let (code, internal) = (error.code, error.internal.clone());
+                self.record.set_stream_error(LoggedError { code, internal });
+                return Err(error);
+            }
+        }
+        event.map_err(|error| self.app.error(&error))
+    }
+}
