@@ -2,7 +2,7 @@
 
 #![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
 
-use std::{cell::RefCell, ops::Range};
+use std::{cell::Cell, ops::Range};
 
 use super::{
     ColumnWork, Emit,
@@ -25,17 +25,18 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
 /// Computes all columns of `work` and emits each.
 #[inline(always)]
 pub(super) fn attend<P: Products>(products: P, work: &ColumnWork<'_>, emit: Emit<'_>) {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let tiles = begin::<P>(work, scratch);
-        absorb_blocks(products, work, &tiles, scratch);
-        finish(work, scratch, emit);
-    });
+    // Taken out and put back, as a closure would be compiled without the caller's features.
+    let mut scratch = SCRATCH.take();
+    let tiles = begin::<P>(work, &mut scratch);
+    absorb_blocks(products, work, &tiles, &mut scratch);
+    finish(work, &mut scratch, emit);
+    SCRATCH.set(scratch);
 }
 
 /// Cuts the columns into tiles of about equal width and lays out their queries.
