@@ -9,6 +9,7 @@ mod candidates;
 mod logprobs;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::{
     collections::HashMap,
@@ -77,6 +78,8 @@ pub(crate) struct Sampled {
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     candidates: Vec<Candidate>,
+    weights: Vec<f32>,
+    /// The model's logits before anything moved them.
     raw: Vec<f32>,
 }
 
@@ -106,14 +109,24 @@ impl Sampler {
         let token = if params.is_greedy() {
             best
         } else {
-            candidates::gather(&mut self.candidates, logits, max, params);
-            candidates::filter(&mut self.candidates, params);
-            candidates::pick(&self.candidates, choice.draw(position - num_prompt_tokens))
+            let random = choice.draw(position - num_prompt_tokens);
+            self.draw(params, logits, max, random)
         };
         let logprobs = params.top_logprobs.map(|num_top| {
             logprobs::logprobs(&self.raw, token, usize::from(num_top), &mut self.candidates)
         });
         Ok(Sampled { token, logprobs })
+    }
+
+    /// The token that a random number in `[0, 1)` points at, after the filters.
+    fn draw(&mut self, params: &SamplingParams, logits: &[f32], max: f32, random: f64) -> TokenId {
+        if !candidates::has_filter(params, logits.len()) {
+            return weights::pick_from_all(logits, max, params.temperature, random) as TokenId;
+        }
+        let Self { candidates, weights, .. } = self;
+        let total = candidates::gather(candidates, logits, max, params, weights);
+        candidates::filter(candidates, max, total, params);
+        candidates::pick(candidates, random)
     }
 }
 

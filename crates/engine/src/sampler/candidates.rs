@@ -4,21 +4,17 @@ use std::cmp::Ordering;
 
 use brisk_tokenizer::TokenId;
 
+use super::weights::{weight, weights};
 use crate::params::SamplingParams;
 
 /// A token that may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Candidate {
     pub(super) token: TokenId,
-    /// Its logit; while typical sampling sorts, its distance from the expected information.
-    pub(super) key: f32,
+    pub(super) logit: f32,
     /// `exp((logit - max) / temperature)`: its probability up to a factor.
     pub(super) weight: f32,
 }
-
-/// Tokens this far below the best, in units of the temperature, are left out: all of the largest
-/// vocabulary together would weigh `262144 * exp(-40) < 2e-12`.
-const MAX_DEPTH: f32 = 40.0;
 
 /// The first of the largest logits; `None` when every token is forbidden.
 pub(super) fn argmax(logits: &[f32]) -> Option<(TokenId, f32)> {
@@ -28,26 +24,52 @@ pub(super) fn argmax(logits: &[f32]) -> Option<(TokenId, f32)> {
     (max > f32::NEG_INFINITY).then_some((token as TokenId, max))
 }
 
-/// Fills `candidates` with the `top_k` likeliest tokens, best first, or with all in order of id.
+/// Whether any token is to be left out before one is drawn.
+pub(super) fn has_filter(params: &SamplingParams, vocab_size: usize) -> bool {
+    has_top_k(params, vocab_size)
+        || params.typical_p < 1.0
+        || params.top_p < 1.0
+        || params.min_p > 0.0
+}
+
+fn has_top_k(params: &SamplingParams, vocab_size: usize) -> bool {
+    params.top_k > 0 && (params.top_k as usize) < vocab_size
+}
+
+/// Fills `candidates` with the tokens that pass `top_k`, and returns their whole weight. Tokens
+/// that a later filter is certain to drop may be left out already, but still count as weight.
 pub(super) fn gather(
     candidates: &mut Vec<Candidate>,
     logits: &[f32],
     max: f32,
     params: &SamplingParams,
-) {
-    let top_k = params.top_k as usize;
-    if top_k > 0 && top_k < logits.len() {
-        select_top(candidates, logits, top_k);
+    buffer: &mut Vec<f32>,
+) -> f64 {
+    if has_top_k(params, logits.len()) {
+        select_top(candidates, logits, params.top_k as usize);
+        for candidate in &mut *candidates {
+            candidate.weight = weight((candidate.logit - max) / params.temperature);
+        }
+        return total_weight(candidates);
+    }
+    let total = weights(logits, max, params.temperature, buffer);
+    let lowest = if params.typical_p < 1.0 {
+        0.0
+    } else if params.top_p < 1.0 {
+        // All that weigh less than this have, together, less than what `top_p` leaves out.
+        let left_out = f64::from(1.0 - params.top_p) * total;
+        (0.99 * left_out / logits.len() as f64) as f32
     } else {
-        let lowest = max - MAX_DEPTH * params.temperature;
-        candidates.clear();
-        candidates.extend(
-            (0..).zip(logits).filter(|&(_, &it)| it >= lowest).map(|(token, &it)| new(token, it)),
-        );
+        // The likeliest weighs 1.
+        params.min_p
+    };
+    candidates.clear();
+    for (token, (&logit, &weight)) in (0..).zip(logits.iter().zip(&*buffer)) {
+        if weight >= lowest && weight > 0.0 {
+            candidates.push(Candidate { token, logit, weight });
+        }
     }
-    for candidate in candidates {
-        candidate.weight = ((candidate.key - max) / params.temperature).exp();
-    }
+    total
 }
 
 /// Fills `out` with the `k` largest logits, best first; of equals, the lowest ids.
@@ -66,7 +88,7 @@ pub(super) fn select_top(out: &mut Vec<Candidate>, logits: &[f32], k: usize) {
             if out.len() == capacity {
                 out.select_nth_unstable_by(k - 1, likelier_first);
                 out.truncate(k);
-                threshold = out[k - 1].key;
+                threshold = out[k - 1].logit;
             }
         }
     }
@@ -77,18 +99,24 @@ pub(super) fn select_top(out: &mut Vec<Candidate>, logits: &[f32], k: usize) {
     out.sort_unstable_by(likelier_first);
 }
 
-/// Applies `typical_p`, `top_p` and `min_p`, each to what the one before has left.
-pub(super) fn filter(candidates: &mut Vec<Candidate>, params: &SamplingParams) {
+/// Applies `typical_p`, `top_p` and `min_p`, each to what the one before has left. `max` is the
+/// largest logit and `total` what [`gather`] returned.
+pub(super) fn filter(
+    candidates: &mut Vec<Candidate>,
+    max: f32,
+    mut total: f64,
+    params: &SamplingParams,
+) {
     if params.typical_p < 1.0 {
-        keep_typical(candidates, f64::from(params.typical_p));
+        keep_typical(candidates, max, total, params);
+        total = total_weight(candidates);
     }
     if params.top_p < 1.0 {
-        let mass = f64::from(params.top_p) * total_weight(candidates);
-        keep_mass(candidates, mass, heavier_first);
+        keep_mass(candidates, f64::from(params.top_p) * total, |it| -it.logit);
     }
     if params.min_p > 0.0 {
-        let max = candidates.iter().map(|it| it.weight).fold(0.0, f32::max);
-        candidates.retain(|it| it.weight >= params.min_p * max);
+        let heaviest = candidates.iter().map(|it| it.weight).fold(0.0, f32::max);
+        candidates.retain(|it| it.weight >= params.min_p * heaviest);
     }
 }
 
@@ -101,51 +129,62 @@ pub(super) fn pick(candidates: &[Candidate], random: f64) -> TokenId {
         sum > target
     });
     // Rounding may leave the target a hair above the sum.
-    picked.or(candidates.last()).expect("the likeliest token passes every filter").token
+    let last = || candidates.iter().rfind(|it| it.weight > 0.0);
+    picked.or_else(last).expect("every filter leaves a token with weight").token
 }
 
 /// Meister et al. 2022, "Locally Typical Sampling": keeps the tokens whose information is nearest
 /// to the distribution's entropy, until they have `typical_p` of the mass.
-fn keep_typical(candidates: &mut Vec<Candidate>, typical_p: f64) {
-    let total = total_weight(candidates);
-    let probability = |it: &Candidate| f64::from(it.weight) / total;
-    // A probability of zero has infinite information and no share in the entropy.
-    candidates.retain(|it| it.weight > 0.0);
-    let entropy: f64 = candidates.iter().map(|it| -probability(it) * probability(it).ln()).sum();
-    for candidate in candidates.iter_mut() {
-        candidate.key = (-probability(candidate).ln() - entropy).abs() as f32;
-    }
-    keep_mass(candidates, typical_p * total, |a, b| {
-        a.key.total_cmp(&b.key).then(a.token.cmp(&b.token))
-    });
+fn keep_typical(candidates: &mut Vec<Candidate>, max: f32, total: f64, params: &SamplingParams) {
+    // -ln(probability), without a logarithm for each.
+    let information = |it: &Candidate| {
+        (f64::from(max) - f64::from(it.logit)) / f64::from(params.temperature) + total.ln()
+    };
+    let expected = |it: &Candidate| f64::from(it.weight) / total * information(it);
+    let entropy: f64 = candidates.iter().map(expected).sum();
+    let mass = f64::from(params.typical_p) * total;
+    keep_mass(candidates, mass, |it| (information(it) - entropy).abs() as f32);
 }
 
-/// Keeps the shortest run of candidates, in the given order, whose weights reach `mass`. Sorts in
-/// growing pieces from the front, since the run is short nearly always.
-fn keep_mass(
-    candidates: &mut Vec<Candidate>,
-    mass: f64,
-    order: fn(&Candidate, &Candidate) -> Ordering,
-) {
-    let mut sum = 0.0;
-    let (mut num_sorted, mut piece) = (0, 64);
-    while num_sorted < candidates.len() {
-        let rest = &mut candidates[num_sorted..];
-        let num_taken = piece.min(rest.len());
-        if num_taken < rest.len() {
-            rest.select_nth_unstable_by(num_taken, order);
-        }
-        rest[..num_taken].sort_unstable_by(order);
-        for index in num_sorted..num_sorted + num_taken {
-            sum += f64::from(candidates[index].weight);
-            if sum >= mass {
-                candidates.truncate(index + 1);
-                return;
-            }
-        }
-        num_sorted += num_taken;
-        piece *= 4;
+/// Keeps those with the lowest `key`, the fewest whose weights reach `mass`; of equal keys, the
+/// lowest ids. Finds the bin of the last one that is kept, and sorts nothing but that bin.
+fn keep_mass(candidates: &mut Vec<Candidate>, mass: f64, key: impl Fn(&Candidate) -> f32) {
+    const NUM_BINS: usize = 1024;
+    let keys = || candidates.iter().map(&key);
+    let lowest = keys().fold(f32::INFINITY, f32::min);
+    let highest = keys().fold(f32::NEG_INFINITY, f32::max);
+    // Halves, since the whole range may be too wide for a number.
+    let bins_per_half = NUM_BINS as f32 / (highest / 2.0 - lowest / 2.0);
+    let bin = |key: f32| {
+        let bin = ((key / 2.0 - lowest / 2.0) * bins_per_half) as usize;
+        bin.min(NUM_BINS - 1)
+    };
+    let mut masses = [0.0; NUM_BINS];
+    for candidate in candidates.iter() {
+        masses[bin(key(candidate))] += f64::from(candidate.weight);
     }
+    let mut sum = 0.0;
+    let Some(last_bin) = masses.iter().position(|&mass_of_bin| {
+        sum += mass_of_bin;
+        sum >= mass
+    }) else {
+        // Rounding has kept the sum a hair below the mass: all are needed.
+        return;
+    };
+    sum -= masses[last_bin];
+    let in_last = candidates.iter().map(|it| (key(it), *it)).filter(|it| bin(it.0) == last_bin);
+    let mut in_last: Vec<(f32, Candidate)> = in_last.collect();
+    in_last.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.token.cmp(&b.1.token)));
+    let last = in_last.iter().find(|it| {
+        sum += f64::from(it.1.weight);
+        sum >= mass
+    });
+    let last = last.or(in_last.last()).map(|it| (it.0, it.1.token));
+    let (last_key, last_token) = last.expect("the bin that reaches the mass holds a token");
+    candidates.retain(|it| {
+        let key = key(it);
+        key < last_key || (key <= last_key && it.token <= last_token)
+    });
 }
 
 fn total_weight(candidates: &[Candidate]) -> f64 {
@@ -153,15 +192,11 @@ fn total_weight(candidates: &[Candidate]) -> f64 {
 }
 
 fn new(token: TokenId, logit: f32) -> Candidate {
-    Candidate { token, key: logit, weight: 0.0 }
+    Candidate { token, logit, weight: 0.0 }
 }
 
 /// By logit; the lower id first among equals, of which 0 and -0 are two.
 fn likelier_first(a: &Candidate, b: &Candidate) -> Ordering {
-    let by_key = b.key.partial_cmp(&a.key).expect("logits were checked to be numbers");
-    by_key.then(a.token.cmp(&b.token))
-}
-
-fn heavier_first(a: &Candidate, b: &Candidate) -> Ordering {
-    b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
+    let by_logit = b.logit.partial_cmp(&a.logit).expect("logits were checked to be numbers");
+    by_logit.then(a.token.cmp(&b.token))
 }

@@ -19,6 +19,6 @@ pub(super) fn logprobs(
     select_top(candidates, raw, num_top);
     TokenLogprobs {
         logprob: logprob(raw[token as usize]),
-        top: candidates.iter().map(|it| (it.token, logprob(it.key))).collect(),
+        top: candidates.iter().map(|it| (it.token, logprob(it.logit))).collect(),
     }
 }
