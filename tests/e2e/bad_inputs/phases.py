@@ -1,0 +1,218 @@
+"""Cases in time rather than in bytes: slow clients, clients that leave, two requests in one go."""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+from rows import CHAT, COMPLETIONS, chat, complete
+from wire import connect, exchange, read_response, request_bytes, send_all, trickle
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from server import until  # noqa: E402
+
+HEADER_TIMEOUT_S = 10
+BODY_TIMEOUT_S = 30
+SLACK_S = 5
+MODELS = request_bytes("GET", "/v1/models")
+LONG = {"max_tokens": 400, "ignore_eos": True}
+
+
+def idle(server):
+    """Waits until nothing runs and nothing waits: whoever left has taken nothing along."""
+    until(lambda: server.gauge("num_requests_running") == 0 and server.gauge("num_requests_waiting") == 0, "nothing runs and nothing waits")
+
+
+# ---- two requests in one go ----
+
+def upgrade_is_not_followed(server):
+    """H11 an upgrade to websocket with a second request behind it"""
+    upgrade = request_bytes("GET", "/health/live", headers=[("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    with connect(server) as connection:
+        send_all(connection, upgrade + MODELS)
+        first = read_response(connection)
+        assert first.status == 200, first.status
+        second = read_response(connection, first.rest)
+        assert second.status in (0, 200), second.status
+
+
+def pipelined_requests_are_answered_in_order(server):
+    """H17 three requests in one piece"""
+    with connect(server) as connection:
+        send_all(connection, MODELS + request_bytes("POST", CHAT, chat()) + request_bytes("GET", "/nowhere"))
+        buffered = b""
+        for status, part in ((200, b'"list"'), (200, b"chat.completion"), (404, b"error")):
+            response = read_response(connection, buffered)
+            assert response.status == status and part in response.body, (response.status, response.body[:200])
+            buffered = response.rest
+
+
+def an_unread_body_is_no_request(server):
+    """H17 a body that looks like a request, sent to a route that does not read it"""
+    hidden = request_bytes("POST", CHAT, {"smuggled": True})
+    for path in ("/nowhere", "/v1/models", "/health/live"):
+        with connect(server) as connection:
+            send_all(connection, request_bytes("POST", path, hidden) + MODELS)
+            first = read_response(connection)
+            assert first.status in (404, 405), first.status
+            second = read_response(connection, first.rest)
+            assert second.status == 0 or b'"list"' in second.body, second.body[:200]
+
+
+def a_half_closed_connection_gets_its_reply(server):
+    """H31 the client closes its sending side after the request"""
+    response = exchange(server, request_bytes("POST", CHAT, chat(max_tokens=40)), half_close=True)
+    assert response.status == 200, response.status
+
+
+# ---- slow clients ----
+
+def slow_head(server):
+    """H12 one byte of the head a second"""
+    response, seconds = trickle(server, b"GET / HTTP/1.1\r\nX: ", b"y", 1, HEADER_TIMEOUT_S + SLACK_S)
+    assert response.status == 408 and seconds < HEADER_TIMEOUT_S + SLACK_S, (response.status, seconds)
+
+
+def slow_body(server):
+    """H13 one byte of the body a second"""
+    head = request_bytes("POST", CHAT, headers=[("Content-Type", "application/json"), ("Content-Length", "1000")])
+    response, seconds = trickle(server, head + b'{"a', b" ", 1, BODY_TIMEOUT_S + SLACK_S)
+    assert response.status == 408 and seconds < BODY_TIMEOUT_S + SLACK_S, (response.status, seconds)
+
+
+SLOW = [slow_head, slow_body]
+
+
+def in_background(server, failed):
+    """Starts the slow cases, which wait for time limits of the server; join the threads for the end."""
+    def work(function):
+        try:
+            function(server)
+        except Exception as error:  # Whatever it is, it is one failed case.
+            failed.append((function.__doc__, error))
+    threads = [threading.Thread(target=work, args=(function,)) for function in SLOW]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+# ---- clients that leave ----
+
+def leaving_in_any_phase_frees_everything(server):
+    """H29 the client leaves: in the head, in the body, in the queue, in the prefill, at any byte of the stream"""
+    request = request_bytes("POST", CHAT, chat(stream=True, **LONG))
+    for num_sent in (0, 10, len(request) // 2, len(request) - 1):
+        with connect(server) as connection:
+            send_all(connection, request[:num_sent])
+    for num_read in (0, 1, 200, 1000, 5000):
+        with connect(server) as connection:
+            send_all(connection, request)
+            seen = 0
+            while seen < num_read and (piece := connection.recv(num_read - seen)):
+                seen += len(piece)
+    idle(server)
+
+
+def leaving_a_whole_reply_frees_it(server):
+    """H29 the client leaves while a reply that is not streamed is being written"""
+    for _ in range(8):
+        with connect(server) as connection:
+            send_all(connection, request_bytes("POST", CHAT, chat(n=8, **LONG)))
+    idle(server)
+
+
+def many_leave_while_many_wait(server):
+    """H29 a hundred requests at once, of which every second client leaves"""
+    request = request_bytes("POST", COMPLETIONS, complete("Brisk", max_tokens=16))
+    alone = json.loads(exchange(server, request).body)["choices"]
+    connections = [connect(server, 60) for _ in range(100)]
+    for connection in connections:
+        send_all(connection, request)
+    for connection in connections[::2]:
+        connection.close()
+    for connection in connections[1::2]:
+        response = read_response(connection)
+        connection.close()
+        assert response.status == 200 and json.loads(response.body)["choices"] == alone, (response.status, response.body[:300])
+    idle(server)
+
+
+def leaving_during_anothers_prefill_harms_nobody(server):
+    """H30 a stream is broken off while another prompt is being read"""
+    limit = json.loads(server.request("GET", "/v1/models")[2])["data"][0]["max_model_len"]
+    long_prompt = request_bytes("POST", COMPLETIONS, complete([300] * (limit - 8), max_tokens=4))
+    alone = exchange(server, long_prompt)
+    assert alone.status == 200, alone.body[:300]
+    for _ in range(5):
+        with connect(server) as stream, connect(server, 60) as reader:
+            send_all(stream, request_bytes("POST", CHAT, chat(stream=True, **LONG)))
+            stream.recv(100)
+            send_all(reader, long_prompt)
+            stream.close()
+            response = read_response(reader)
+            assert json.loads(response.body)["choices"] == json.loads(alone.body)["choices"], response.body[:300]
+    idle(server)
+
+
+def a_client_that_does_not_read_harms_nobody(server):
+    """H14 streams that nobody reads, beside others"""
+    streams = [connect(server) for _ in range(8)]
+    for stream in streams:
+        send_all(stream, request_bytes("POST", CHAT, chat(stream=True, n=8, logprobs=True, top_logprobs=20, **LONG)))
+    for _ in range(8):
+        assert exchange(server, request_bytes("POST", CHAT, chat())).status == 200
+    for stream in streams:
+        stream.close()
+    idle(server)
+
+
+# ---- streams ----
+
+def streamed_text_is_whole_characters(server):
+    """K03 random tokens cut characters anywhere; what streams is UTF-8, and the same as what comes whole"""
+    for seed in range(6):
+        fields = complete("x", max_tokens=60, temperature=2, seed=seed, ignore_eos=True)
+        whole = json.loads(exchange(server, request_bytes("POST", COMPLETIONS, fields)).body)["choices"][0]["text"]
+        streamed = ""
+        body = exchange(server, request_bytes("POST", COMPLETIONS, {**fields, "stream": True})).body
+        for event in body.decode("utf-8").split("\n\n"):
+            if event.startswith("data: {"):
+                streamed += "".join(choice["text"] for choice in json.loads(event[6:])["choices"])
+        assert streamed == whole, (streamed, whole)
+
+
+def control_texts_are_not_control_tokens(server):
+    """K01 a control token's text in a message is read as more than one token"""
+    from param_rows import CONTROL_TEXTS
+    def num_tokens(content):
+        reply = exchange(server, request_bytes("POST", CHAT, chat(messages=[{"role": "user", "content": content}])))
+        return json.loads(reply.body)["usage"]["prompt_tokens"]
+    plain = num_tokens("a")
+    for text in CONTROL_TEXTS:
+        # As a control token it would be one token; as text, `<|` alone is one and there is more.
+        assert num_tokens("a" + text) >= plain + 2, text
+
+
+def a_request_for_a_reply_without_permission_to_send(server):
+    """H16 `Expect: 100-continue` with a body that never comes"""
+    head = request_bytes("POST", "/nowhere", headers=[("Content-Length", "1000"), ("Expect", "100-continue")])
+    response = exchange(server, head, timeout_s=5)
+    assert response.status == 404 and not response.header("saw-100-continue"), (response.status, response.headers)
+
+
+CASES = [
+    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, a_half_closed_connection_gets_its_reply,
+    leaving_in_any_phase_frees_everything, leaving_a_whole_reply_frees_it, many_leave_while_many_wait, leaving_during_anothers_prefill_harms_nobody,
+    a_client_that_does_not_read_harms_nobody, streamed_text_is_whole_characters, control_texts_are_not_control_tokens,
+    a_request_for_a_reply_without_permission_to_send,
+]
+
+
+def no_permission_without_a_key(server):
+    """H16 `Expect: 100-continue` without a key"""
+    head = request_bytes("POST", CHAT, headers=[("Content-Type", "application/json"), ("Content-Length", "1000"), ("Expect", "100-continue")])
+    response = exchange(server, head, timeout_s=5)
+    assert response.status == 401 and not response.header("saw-100-continue"), (response.status, response.headers)
+
+
+KEY_CASES = [no_permission_without_a_key]
