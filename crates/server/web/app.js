@@ -41,8 +41,10 @@ function removeConversation(conversation) {
   if (current === conversation) {
     if (conversations.length === 0) addConversation();
     else current = conversations[0];
+    drawAll();
+  } else {
+    drawSidebar();
   }
-  drawAll();
   $("new-chat").focus();
   if (conversation.messages.length === 0) return;
   notice(`Deleted “${store.titleOf(conversation)}”.`, "Undo", () => {
@@ -296,9 +298,9 @@ const SUGGESTIONS = [
 ];
 const DEMO_SUGGESTIONS = [
   "What is Brisk?",
-  "How do I load a real model?",
+  "How do I load my own model?",
   "What makes Brisk fast?",
-  "Which endpoints does the API have?",
+  "Which endpoints are there?",
 ];
 
 function drawEmpty() {

@@ -8,9 +8,13 @@ export function requestBody(conversation, settings, model) {
   for (const name of NUMBERS) {
     if (typeof settings[name] === "number") body[name] = settings[name];
   }
-  body.messages = conversation.messages.slice(conversation.firstSent)
-    .filter(({ content, state }) => content && state !== "streaming")
-    .map(({ role, content }) => ({ role, content }));
+  body.messages = [];
+  for (const { role, content } of conversation.messages.slice(conversation.firstSent)) {
+    const last = body.messages.at(-1);
+    // Where a reply failed, two questions follow each other; many chat templates insist on turns.
+    if (content && last?.role === role) last.content += `\n\n${content}`;
+    else if (content) body.messages.push({ role, content });
+  }
   if (settings.system) body.messages.unshift({ role: "system", content: settings.system });
   return body;
 }

@@ -106,7 +106,8 @@ export async function looksCases({ binary, shots }) {
     await retry.waitFor();
     assert.equal(await retry.isDisabled(), true);
     assert.match(await retry.innerText(), /Try again in 1 s/);
-    await retry.click(); // Waits until the button opens.
+    const [again] = await Promise.all([page.waitForRequest("**/v1/chat/completions"), retry.click()]); // Waits until the button opens.
+    assert.deepEqual(again.postDataJSON().messages, [{ role: "user", content: "What is Brisk?" }]);
     assert.ok((await whole(page)).length > 0);
   });
 
