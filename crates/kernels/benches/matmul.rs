@@ -1,11 +1,11 @@
 //! Times the matmul of every weight type for different numbers of columns.
 //!
 //! ```text
-//! cargo bench -p brisk-kernels --bench matmul -- [--threads N] [--level avx2] [TYPE ...]
+//! cargo bench -p brisk-kernels --bench matmul -- [--threads N] [--level avx2] [--columns N] [--cached] [TYPE ...]
 //! ```
 //!
 //! Two matrices per type: one that stays in the second level of cache, for what the arithmetic
-//! does, and one that has to come from memory, for what decoding sees. The best of several runs is
+//! does, and one that has to come from memory, for what decoding sees (not with `--cached`). The best of several runs is
 //! printed, as other work on the machine only ever makes a run slower.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its results")]
@@ -17,9 +17,14 @@ use brisk_kernels::{Columns, Compute, Cpu, CpuLevel, PackedMatrix, WeightType, m
 const COLS: usize = 2048;
 const NUM_COLUMNS: [usize; 9] = [1, 2, 3, 4, 6, 8, 12, 64, 256];
 
+/// Runs of each case, all short, so that one of them falls into a quiet moment.
+const NUM_RUNS: usize = 40;
+
 fn main() {
     let mut level: Option<CpuLevel> = None;
     let mut num_threads = 1;
+    let mut with_memory = true;
+    let mut columns = NUM_COLUMNS.to_vec();
     let mut wanted = Vec::new();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -27,6 +32,8 @@ fn main() {
         match arg.as_str() {
             "--level" => level = Some(value().parse().expect("a processor level")),
             "--threads" => num_threads = value().parse().expect("a number of threads"),
+            "--columns" => columns = vec![value().parse().expect("a number of columns")],
+            "--cached" => with_memory = false,
             "--bench" => {} // what cargo itself passes
             name => wanted.push(name.to_owned()),
         }
@@ -37,29 +44,32 @@ fn main() {
     };
     let compute = Compute::new(cpu, num_threads);
     println!("kernels: {cpu}, threads: {num_threads}, rows of {COLS} weights");
-    println!("{:8} {:>7} {:>16} {:>16} {:>12}", "type", "columns", "cached GMAC/s", "memory GMAC/s", "memory GB/s");
+    println!(
+        "{:8} {:>7} {:>16} {:>16} {:>12}",
+        "type", "columns", "cached GMAC/s", "memory GMAC/s", "memory GB/s"
+    );
     for ty in WeightType::ALL {
         if wanted.is_empty() || wanted.iter().any(|name| name == ty.name()) {
-            bench(&compute, ty);
+            bench(&compute, ty, &columns, with_memory);
         }
     }
 }
 
-fn bench(compute: &Compute, ty: WeightType) {
+fn bench(compute: &Compute, ty: WeightType, columns: &[usize], with_memory: bool) {
     let row_bytes = ty.row_bytes(COLS).expect("COLS is a multiple of every block");
     let cached = matrix(compute, ty, ((256 << 10) / row_bytes / 16 * 16).max(64));
-    let in_memory = matrix(compute, ty, (256 << 20) / row_bytes / 16 * 16);
-    for num_columns in NUM_COLUMNS {
-        let cached_seconds = time(compute, &cached, num_columns, 200_000_000);
-        let cached_rate = macs(&cached, num_columns) / cached_seconds / 1e9;
-        if num_columns > 12 {
-            println!("{ty:8} {num_columns:7} {cached_rate:16.1}");
-            continue;
+    let in_memory = with_memory.then(|| matrix(compute, ty, (64 << 20) / row_bytes / 16 * 16));
+    for &num_columns in columns {
+        let seconds = time(compute, &cached, num_columns, 20_000_000);
+        let cached_rate = macs(&cached, num_columns) / seconds / 1e9;
+        print!("{ty:8} {num_columns:7} {cached_rate:16.1}");
+        if let Some(in_memory) = in_memory.as_ref().filter(|_| num_columns <= 12) {
+            let seconds = time(compute, in_memory, num_columns, 1);
+            let memory_rate = macs(in_memory, num_columns) / seconds / 1e9;
+            let bytes_rate = in_memory.num_bytes() as f64 / seconds / 1e9;
+            print!(" {memory_rate:16.1} {bytes_rate:12.1}");
         }
-        let memory_seconds = time(compute, &in_memory, num_columns, 1);
-        let memory_rate = macs(&in_memory, num_columns) / memory_seconds / 1e9;
-        let bytes_rate = in_memory.num_bytes() as f64 / memory_seconds / 1e9;
-        println!("{ty:8} {num_columns:7} {cached_rate:16.1} {memory_rate:16.1} {bytes_rate:12.1}");
+        println!();
     }
 }
 
@@ -90,5 +100,5 @@ fn time(compute: &Compute, matrix: &PackedMatrix, num_columns: usize, macs_per_r
         }
         start.elapsed().as_secs_f64() / repeats as f64
     };
-    (0..6).map(|_| run(&mut columns, &mut out)).fold(f64::INFINITY, f64::min)
+    (0..NUM_RUNS).map(|_| run(&mut columns, &mut out)).fold(f64::INFINITY, f64::min)
 }

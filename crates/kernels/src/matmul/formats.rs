@@ -1,6 +1,9 @@
 //! The tiles of each weight type, and how a kernel gets codes and scales out of them.
 //!
 //! The structs mirror `weights::tile`: the fields of a block in the same order, each unit 16 times.
+//! Vectors go through loops and calls here, not through iterators and closures: those are compiled
+//! apart, without the vector instructions, wherever the compiler decides not to inline them.
+//!
 //! "Group" means four consecutive weights of a row; "run" means the weights that share a scale.
 
 use super::simd::{HalfLine, Line, Simd};
@@ -42,21 +45,32 @@ pub(super) trait Format256: Tile {
     /// Weights per run: 16 or 32.
     const RUN: usize;
 
-    /// The codes of four weights.
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int;
-    /// The scales of the whole block.
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S>;
+    /// The codes of four weights: those of a group of one run of an octet. (Runs of 16 make two
+    /// octets, runs of 32 make one.)
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int;
+    /// The integer scales of the eight runs of an octet.
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S>;
+    /// The scale of all: a weight is `d * scale * code - dmin * min`.
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float;
+    /// The scale of all minima, for [`Codes::WithMin`].
+    fn dmin<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        self.d(simd, part)
+    }
 }
 
-/// The scales of a block of 256: a weight is `d * scale * code - dmin * min`.
+/// The integer scales of eight runs, as signed bytes, those of four runs in a lane.
 pub(super) struct Scales<S: Simd> {
-    /// Signed bytes, those of four runs in a lane.
-    pub(super) scales: [S::Int; 4],
-    /// Bytes of 0 to 127, those of four runs in a lane. Repeats the scales where there are no minima.
-    pub(super) mins: [S::Int; 4],
-    pub(super) d: S::Float,
-    /// Repeats `d` where there are no minima.
-    pub(super) dmin: S::Float,
+    pub(super) scales: [S::Int; 2],
+    /// What corrections are computed with: the minima, or the scales again where a zero point is to
+    /// be taken away.
+    pub(super) mins: [S::Int; 2],
 }
 
 /// Blocks of 32 weights with one scale.
@@ -250,17 +264,18 @@ impl Format32 for IQ4NL {
     }
 }
 
-/// Where the bit pairs of a run of 16 lie: eight runs make a half of 128 weights, in which the
-/// quarters of two runs share eight lines, each a bit pair higher than the one before.
-struct PairPlace {
-    line: usize,
-    bit: usize,
-}
-
+/// The bit pairs of a run of 16, moved to bit `to`: an octet has eight lines, which its runs share by
+/// evens and odds, each a bit pair higher than the one before.
 #[inline(always)]
-fn pair_place(run: usize, group: usize) -> PairPlace {
-    let (half, quarter, odd) = (run / 8, run % 8 / 2, run % 2);
-    PairPlace { line: 8 * half + 4 * odd + group, bit: 2 * quarter }
+fn bit_pairs<S: Simd>(
+    simd: S,
+    part: usize,
+    lines: &[Line; 16],
+    (octet, run, group): (usize, usize, usize),
+    to: usize,
+) -> S::Int {
+    let line = &lines[8 * octet + 4 * (run % 2) + group];
+    simd.take_bits(simd.words(line, part), 2 * (run / 2), to, 0x03 << to)
 }
 
 impl Format256 for Q2K {
@@ -268,21 +283,35 @@ impl Format256 for Q2K {
     const RUN: usize = 16;
 
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int {
-        let place = pair_place(run, group);
-        simd.take_bits(simd.words(&self.pairs[place.line], part), place.bit, 0, 0x03)
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int {
+        bit_pairs(simd, part, &self.pairs, (octet, run, group), 0)
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S> {
-        let nibble =
-            |i: usize, bit| simd.take_bits(simd.words(&self.scales[i], part), bit, 0, 0x0f);
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S> {
+        let first = simd.words(&self.scales[2 * octet], part);
+        let second = simd.words(&self.scales[2 * octet + 1], part);
         Scales {
-            scales: [nibble(0, 0), nibble(1, 0), nibble(2, 0), nibble(3, 0)],
-            mins: [nibble(0, 4), nibble(1, 4), nibble(2, 4), nibble(3, 4)],
-            d: simd.half_floats(&self.d, part),
-            dmin: simd.half_floats(&self.dmin, part),
+            scales: [simd.take_bits(first, 0, 0, 0x0f), simd.take_bits(second, 0, 0, 0x0f)],
+            mins: [simd.take_bits(first, 4, 0, 0x0f), simd.take_bits(second, 4, 0, 0x0f)],
         }
+    }
+
+    #[inline(always)]
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.d, part)
+    }
+
+    #[inline(always)]
+    fn dmin<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.dmin, part)
     }
 }
 
@@ -291,50 +320,54 @@ impl Format256 for Q3K {
     const RUN: usize = 16;
 
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int {
-        let place = pair_place(run, group);
-        let low = simd.take_bits(simd.words(&self.pairs[place.line], part), place.bit, 0, 0x03);
-        // All 256 weights share eight lines of third bits, each 32 weights a bit higher.
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int {
+        let low = bit_pairs(simd, part, &self.pairs, (octet, run, group), 0);
+        // Both octets share eight lines of third bits, the second four bits higher.
         let third_bits = simd.words(&self.third_bits[4 * (run % 2) + group], part);
+        let third_bits = simd.shift_right(third_bits, 4 * octet);
         simd.or(low, simd.take_bits(third_bits, run / 2, 2, 0x04))
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S> {
-        let [low_a, low_b, high] = [0, 1, 2].map(|i| simd.words(&self.scales[i], part));
-        let scale = |low, low_bit, high_bit| {
-            let low = simd.take_bits(low, low_bit, 0, 0x0f);
-            let scale = simd.or(low, simd.take_bits(high, high_bit, 4, 0x30));
-            simd.sub_bytes(scale, simd.splat_byte(32))
-        };
-        let scales =
-            [scale(low_a, 0, 0), scale(low_b, 0, 2), scale(low_a, 4, 4), scale(low_b, 4, 6)];
-        let d = simd.half_floats(&self.d, part);
-        Scales { scales, mins: scales, d, dmin: d }
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S> {
+        // The low nibbles of the first octet are below those of the second; the high bit pairs of
+        // four runs each follow each other.
+        let high = simd.shift_right(simd.words(&self.scales[2], part), 4 * octet);
+        let mut scales = [high; 2];
+        for (i, scales) in scales.iter_mut().enumerate() {
+            let low = simd.shift_right(simd.words(&self.scales[i], part), 4 * octet);
+            let low = simd.take_bits(low, 0, 0, 0x0f);
+            let from_zero = simd.or(low, simd.take_bits(high, 2 * i, 4, 0x30));
+            *scales = simd.sub_bytes(from_zero, simd.splat_byte(32));
+        }
+        Scales { scales, mins: scales }
+    }
+
+    #[inline(always)]
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.d, part)
     }
 }
 
 /// The 6-bit scales and minima of eight runs in 12 bytes, as `Q4_K` and `Q5_K` have them: four
 /// scales, four minima, and the low nibbles of four more of both, whose high bits are in the first.
 #[inline(always)]
-fn six_bit_scales<S: Simd>(
-    simd: S,
-    part: usize,
-    lines: &[Line; 3],
-    d: &HalfLine,
-    dmin: &HalfLine,
-) -> Scales<S> {
-    let [first_scales, first_mins, low] = [0, 1, 2].map(|i| simd.words(&lines[i], part));
-    let scales_0 = simd.take_bits(first_scales, 0, 0, 0x3f);
-    let mins_0 = simd.take_bits(first_mins, 0, 0, 0x3f);
-    let scales_4 =
-        simd.or(simd.take_bits(low, 0, 0, 0x0f), simd.take_bits(first_scales, 6, 4, 0x30));
-    let mins_4 = simd.or(simd.take_bits(low, 4, 0, 0x0f), simd.take_bits(first_mins, 6, 4, 0x30));
+fn six_bit_scales<S: Simd>(simd: S, part: usize, lines: &[Line; 3]) -> Scales<S> {
+    let scales = simd.words(&lines[0], part);
+    let mins = simd.words(&lines[1], part);
+    let low = simd.words(&lines[2], part);
+    let last_scales = simd.or(simd.take_bits(low, 0, 0, 0x0f), simd.take_bits(scales, 6, 4, 0x30));
+    let last_mins = simd.or(simd.take_bits(low, 4, 0, 0x0f), simd.take_bits(mins, 6, 4, 0x30));
     Scales {
-        scales: [scales_0, scales_4, scales_0, scales_4],
-        mins: [mins_0, mins_4, mins_0, mins_4],
-        d: simd.half_floats(d, part),
-        dmin: simd.half_floats(dmin, part),
+        scales: [simd.take_bits(scales, 0, 0, 0x3f), last_scales],
+        mins: [simd.take_bits(mins, 0, 0, 0x3f), last_mins],
     }
 }
 
@@ -343,13 +376,30 @@ impl Format256 for Q4K {
     const RUN: usize = 32;
 
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int {
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        _octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int {
         nibbles_of_256(simd, part, &self.nibbles, run, group)
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S> {
-        six_bit_scales(simd, part, &self.scales, &self.d, &self.dmin)
+    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> Scales<S> {
+        six_bit_scales(simd, part, &self.scales)
+    }
+
+    #[inline(always)]
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.d, part)
+    }
+
+    #[inline(always)]
+    fn dmin<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.dmin, part)
     }
 }
 
@@ -358,14 +408,31 @@ impl Format256 for Q5K {
     const RUN: usize = 32;
 
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int {
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        _octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int {
         let fifth = simd.take_bits(simd.words(&self.fifth_bits[group], part), run, 4, 0x10);
         simd.or(nibbles_of_256(simd, part, &self.nibbles, run, group), fifth)
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S> {
-        six_bit_scales(simd, part, &self.scales, &self.d, &self.dmin)
+    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> Scales<S> {
+        six_bit_scales(simd, part, &self.scales)
+    }
+
+    #[inline(always)]
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.d, part)
+    }
+
+    #[inline(always)]
+    fn dmin<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.dmin, part)
     }
 }
 
@@ -374,20 +441,32 @@ impl Format256 for Q6K {
     const RUN: usize = 16;
 
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int {
-        // A half has 16 lines of nibbles: four runs in the low ones, then four in the high ones.
-        let (half, in_half) = (run / 8, run % 8);
-        let nibbles = simd.words(&self.nibbles[16 * half + 4 * (in_half % 4) + group], part);
-        let low = simd.take_bits(nibbles, 4 * (in_half / 4), 0, 0x0f);
-        let place = pair_place(run, group);
-        simd.or(low, simd.take_bits(simd.words(&self.pairs[place.line], part), place.bit, 4, 0x30))
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int {
+        // An octet has 16 lines of nibbles: four runs in the low ones, then four in the high ones.
+        let nibbles = simd.words(&self.nibbles[16 * octet + 4 * (run % 4) + group], part);
+        let low = simd.take_bits(nibbles, 4 * (run / 4), 0, 0x0f);
+        simd.or(low, bit_pairs(simd, part, &self.pairs, (octet, run, group), 4))
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S> {
-        let scales = [0, 1, 2, 3].map(|i| simd.words(&self.scales[i], part));
-        let d = simd.half_floats(&self.d, part);
-        Scales { scales, mins: scales, d, dmin: d }
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S> {
+        let scales = [
+            simd.words(&self.scales[2 * octet], part),
+            simd.words(&self.scales[2 * octet + 1], part),
+        ];
+        Scales { scales, mins: scales }
+    }
+
+    #[inline(always)]
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.d, part)
     }
 }
 
@@ -396,30 +475,38 @@ impl Format256 for IQ4XS {
     const RUN: usize = 32;
 
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, part: usize, run: usize, group: usize) -> S::Int {
+    fn codes<S: Simd>(
+        &self,
+        simd: S,
+        part: usize,
+        _octet: usize,
+        run: usize,
+        group: usize,
+    ) -> S::Int {
         let line = simd.words(&self.nibbles[4 * run + group % 4], part);
         simd.look_up(&IQ4_LEVELS, simd.take_bits(line, 4 * (group / 4), 0, 0x0f))
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize) -> Scales<S> {
+    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> Scales<S> {
         let low = simd.words(&self.scales_low, part);
         let high = simd.halves(&self.scales_high, part);
         // Run `i` has bits `4i` of `low` and `2i` of `high`; its byte is number `i % 4`.
-        let four = |first: usize| {
-            let mut four = simd.splat(0);
-            for byte in 0..4 {
-                let run = first + byte;
-                let low = simd.and(simd.shift_right(low, 4 * run), simd.splat(0x0f));
-                let high = simd.and(simd.shift_right(high, 2 * run), simd.splat(0x03));
-                let scale = simd.or(low, simd.shift_left(high, 4));
-                four = simd.or(four, simd.shift_left(scale, 8 * byte));
-            }
-            simd.sub_bytes(four, simd.splat_byte(32))
-        };
-        let (scales_0, scales_4) = (four(0), four(4));
-        let scales = [scales_0, scales_4, scales_0, scales_4];
-        let d = simd.half_floats(&self.d, part);
-        Scales { scales, mins: scales, d, dmin: d }
+        let mut scales = [simd.splat(0); 2];
+        for run in 0..8 {
+            let low = simd.and(simd.shift_right(low, 4 * run), simd.splat(0x0f));
+            let high = simd.and(simd.shift_right(high, 2 * run), simd.splat(0x03));
+            let from_zero = simd.or(low, simd.shift_left(high, 4));
+            let in_place = simd.shift_left(from_zero, 8 * (run % 4));
+            scales[run / 4] = simd.or(scales[run / 4], in_place);
+        }
+        let zero = simd.splat_byte(32);
+        let scales = [simd.sub_bytes(scales[0], zero), simd.sub_bytes(scales[1], zero)];
+        Scales { scales, mins: scales }
+    }
+
+    #[inline(always)]
+    fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float {
+        simd.half_floats(&self.d, part)
     }
 }

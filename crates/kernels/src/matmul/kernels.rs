@@ -24,6 +24,8 @@
 //! 4. A zero point is not subtracted from codes, as they are to be unsigned. What it would have
 //!    taken away is `zero` times a sum of activations, which was computed with their rounding.
 
+use std::hint::black_box;
+
 use super::{
     formats::{Codes, Format32, Format256, FormatFloat, Scales},
     simd::{Kernel, Simd},
@@ -32,6 +34,16 @@ use crate::{
     columns::{Block32Tile, Block256Tile, FloatTile},
     weights::TILE_ROWS,
 };
+
+/// Repeats a block for `$i` from 0 to 7. Shifts and positions that depend on `$i` are constants then,
+/// which no number of turns of a loop would make them.
+macro_rules! unrolled {
+    ($i:ident => $body:block) => { unrolled!(@ $i, $body, 0 1 2 3 4 5 6 7) };
+    (@ $i:ident, $body:block, $($value:literal)*) => {$({
+        let $i: usize = $value;
+        $body
+    })*};
+}
 
 /// Results of 16 rows for each of `N` columns.
 pub(super) type Results<const N: usize> = [[f32; TILE_ROWS]; N];
@@ -46,68 +58,69 @@ pub(super) struct Multiply256<'a, F, const N: usize> {
 impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let zero = zero_point::<S>(F::CODES);
+        let has_mins = F::CODES == Codes::WithMin;
         let groups_per_run = F::RUN / 4;
-        let num_quads = 256 / F::RUN / 4; // a quad is four runs
+        let num_groups = black_box(groups_per_run).min(groups_per_run);
+        let num_octets = 256 / F::RUN / 8;
         let (codes, _) = self.columns.codes.as_chunks::<N>();
         let (scales, _) = self.columns.scales.as_chunks::<N>();
         let sums = if F::RUN == 16 { &self.columns.sums_of_16 } else { &self.columns.sums_of_32 };
         let (sums, _) = sums.as_chunks::<N>();
-        let zero = match F::CODES {
-            Codes::Signed => S::SIGNED_ZERO,
-            Codes::ZeroAt(bits) => Some(bits),
-            Codes::WithMin => None,
-        };
 
         for part in 0..S::NUM_PARTS {
             let mut results = [simd.splat_float(0.0); N];
-            let columns = codes.chunks_exact(64).zip(sums.chunks_exact(2 * num_quads)).zip(scales);
-            for (tile, ((codes, sums), column_scales)) in self.tiles.iter().zip(columns) {
-                let Scales { scales, mins, d, dmin } = tile.scales(simd, part);
-
+            for block in 0..self.tiles.len() {
+                let tile = &self.tiles[block];
+                let column_scales = &scales[block];
                 let mut totals = [simd.splat(0); N];
-                for quad in 0..num_quads {
-                    for i in 0..4 {
-                        let run = 4 * quad + i;
+                let mut corrections = [simd.splat(0); N];
+                for octet in 0..num_octets {
+                    let index = num_octets * block + octet;
+                    let codes = &codes[8 * groups_per_run * index..][..8 * groups_per_run];
+                    let sums = &sums[4 * index..][..4];
+                    let Scales { scales, mins } = tile.scales(simd, part, octet);
+                    unrolled!(run => {
                         let mut products = [simd.splat(0); N];
-                        for group in 0..groups_per_run {
-                            let weights = tile.codes(simd, part, run, group);
+                        for group in 0..num_groups {
+                            let weights = tile.codes(simd, part, octet, run, group);
                             let activations = &codes[groups_per_run * run + group];
                             for j in 0..N {
                                 products[j] =
                                     dot::<S>(simd, F::CODES, products[j], weights, activations[j]);
                             }
                         }
-                        let scale = simd.widen_byte(scales[quad], i);
+                        let scale = simd.widen_byte(scales[run / 4], run % 4);
                         for j in 0..N {
                             totals[j] = simd.add(totals[j], simd.mul(products[j], scale));
                         }
-                    }
-                }
-
-                let mut corrections = [simd.splat(0); N];
-                if zero.is_some() || F::CODES == Codes::WithMin {
-                    for quad in 0..num_quads {
-                        let even = simd.even_bytes(mins[quad]);
-                        let odd = simd.odd_bytes(mins[quad]);
-                        for j in 0..N {
-                            let sum = simd.dot_pairs(corrections[j], even, sums[2 * quad][j]);
-                            corrections[j] = simd.dot_pairs(sum, odd, sums[2 * quad + 1][j]);
+                    });
+                    if has_mins || zero.is_some() {
+                        let [first, second] = mins;
+                        let pairs = [
+                            simd.even_bytes(first),
+                            simd.odd_bytes(first),
+                            simd.even_bytes(second),
+                            simd.odd_bytes(second),
+                        ];
+                        for i in 0..4 {
+                            for j in 0..N {
+                                corrections[j] =
+                                    simd.dot_pairs(corrections[j], pairs[i], sums[i][j]);
+                            }
                         }
                     }
                 }
-
                 for j in 0..N {
                     let column_scale = simd.splat_float(column_scales[j]);
-                    let total = match zero {
-                        Some(bits) => {
-                            simd.sub(totals[j], simd.shift_left(corrections[j], bits as usize))
-                        }
-                        None => totals[j],
-                    };
-                    let scale = simd.mul_floats(d, column_scale);
-                    results[j] = simd.mul_add(scale, simd.to_float(total), results[j]);
-                    if F::CODES == Codes::WithMin {
-                        let scale = simd.mul_floats(dmin, column_scale);
+                    if let Some(bits) = zero {
+                        totals[j] =
+                            simd.sub(totals[j], simd.shift_left(corrections[j], bits as usize));
+                    }
+                    let scale = simd.mul_floats(tile.d(simd, part), column_scale);
+                    results[j] = simd.mul_add(scale, simd.to_float(totals[j]), results[j]);
+                    if has_mins {
+                        let scale = simd.mul_floats(tile.dmin(simd, part), column_scale);
                         let min = simd.to_float(corrections[j]);
                         results[j] = simd.neg_mul_add(scale, min, results[j]);
                     }
@@ -134,18 +147,14 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
         let (scales, _) = self.columns.scales.as_chunks::<N>();
         let (negative_sums, _) = self.columns.negative_sums.as_chunks::<N>();
         let (scaled_sums, _) = self.columns.scaled_sums.as_chunks::<N>();
-        let zero = match F::CODES {
-            Codes::Signed => S::SIGNED_ZERO,
-            Codes::ZeroAt(bits) => Some(bits),
-            Codes::WithMin => None,
-        };
+        let zero = zero_point::<S>(F::CODES);
 
         for part in 0..S::NUM_PARTS {
             let mut results = [simd.splat_float(0.0); N];
-            let columns = codes.chunks_exact(8).zip(scales).zip(negative_sums).zip(scaled_sums);
-            for (tile, (((codes, scales), negative_sums), scaled_sums)) in
-                self.tiles.iter().zip(columns)
-            {
+            for block in 0..self.tiles.len() {
+                let tile = &self.tiles[block];
+                let codes = &codes[8 * block..][..8];
+                let (scales, negative_sums) = (&scales[block], &negative_sums[block]);
                 // The correction for the zero point comes first: the products are added to it.
                 let mut products = [simd.splat(0); N];
                 if let Some(bits) = zero {
@@ -153,13 +162,13 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
                         products[j] = simd.shift_left(simd.splat(negative_sums[j]), bits as usize);
                     }
                 }
-                for (group, activations) in codes.iter().enumerate() {
+                unrolled!(group => {
                     let weights = tile.codes(simd, part, group);
                     for j in 0..N {
                         products[j] =
-                            dot::<S>(simd, F::CODES, products[j], weights, activations[j]);
+                            dot::<S>(simd, F::CODES, products[j], weights, codes[group][j]);
                     }
-                }
+                });
                 let d = tile.d(simd, part);
                 for j in 0..N {
                     let scale = simd.mul_floats(d, simd.splat_float(scales[j]));
@@ -168,7 +177,8 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
                 if F::CODES == Codes::WithMin {
                     let m = tile.m(simd, part);
                     for j in 0..N {
-                        results[j] = simd.mul_add(m, simd.splat_float(scaled_sums[j]), results[j]);
+                        let sum = simd.splat_float(scaled_sums[block][j]);
+                        results[j] = simd.mul_add(m, sum, results[j]);
                     }
                 }
             }
@@ -196,14 +206,16 @@ impl<F: FormatFloat, const N: usize> Kernel for MultiplyFloats<'_, F, N> {
         for part in 0..S::NUM_PARTS {
             let mut even = [simd.splat_float(0.0); N];
             let mut odd = [simd.splat_float(0.0); N];
-            for (tiles, values) in tile_pairs.iter().zip(value_pairs) {
+            for pair in 0..tile_pairs.len() {
+                let (tiles, values) = (&tile_pairs[pair], &value_pairs[pair]);
                 let weights = [tiles[0].weights(simd, part), tiles[1].weights(simd, part)];
                 for j in 0..N {
                     even[j] = simd.mul_add(weights[0], simd.splat_float(values[0][j]), even[j]);
                     odd[j] = simd.mul_add(weights[1], simd.splat_float(values[1][j]), odd[j]);
                 }
             }
-            for (tile, values) in tile_rest.iter().zip(value_rest) {
+            for i in 0..tile_rest.len() {
+                let (tile, values) = (&tile_rest[i], &value_rest[i]);
                 let weights = tile.weights(simd, part);
                 for j in 0..N {
                     even[j] = simd.mul_add(weights, simd.splat_float(values[j]), even[j]);
@@ -213,6 +225,16 @@ impl<F: FormatFloat, const N: usize> Kernel for MultiplyFloats<'_, F, N> {
                 simd.store(simd.add_floats(even[j], odd[j]), &mut self.results[j], part);
             }
         }
+    }
+}
+
+/// The zero point of codes as they are multiplied, `2^n`, if there is one.
+#[inline(always)]
+fn zero_point<S: Simd>(codes: Codes) -> Option<u32> {
+    match codes {
+        Codes::Signed => S::SIGNED_ZERO,
+        Codes::ZeroAt(bits) => Some(bits),
+        Codes::WithMin => None,
     }
 }
 
