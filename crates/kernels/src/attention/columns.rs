@@ -6,7 +6,7 @@ use std::{cell::Cell, ops::Range};
 
 use super::{
     ColumnWork, Emit,
-    tile::{Products, RunningSoftmax, TileView, absorb_block},
+    tile::{Lines, Products, RunningSoftmax, TileView, absorb_block},
 };
 use crate::{BLOCK_SIZE, kv_store::LINE};
 
@@ -91,11 +91,9 @@ fn absorb_blocks<P: Products>(
             work.store.keys_and_values(work.layer, block_table[index] as usize, work.kv_head)
         };
         let (keys, values) = stored(block);
-        if block + 1 < block_table.len() {
-            let (next_keys, next_values) = stored(block + 1);
-            products.prefetch(next_keys);
-            products.prefetch(next_values);
-        }
+        let (next_keys, next_values) = stored((block + 1).min(block_table.len() - 1));
+        let keys = Lines { lines: keys, next: next_keys };
+        let values = Lines { lines: values, next: next_values };
         let first_position = block * BLOCK_SIZE;
         for tile in tiles.iter().filter(|tile| tile.blocks.contains(&block)) {
             let local =

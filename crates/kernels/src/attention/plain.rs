@@ -5,7 +5,10 @@
 
 use half::f16;
 
-use super::{ColumnWork, Emit, tile::Products};
+use super::{
+    ColumnWork, Emit,
+    tile::{Lines, Products},
+};
 use crate::{BLOCK_SIZE, kv_store::LINE};
 
 /// The reference: all scores, their softmax, the weighted sum of values.
@@ -57,15 +60,10 @@ impl Products for Plain {
     const MAX_COLUMNS: usize = 4;
 
     #[inline(always)]
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        keys: &[[f16; LINE]],
-        out: &mut [[f32; LINE]; N],
-    ) {
+    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
         for half in 0..2 {
             let mut sums = [[0.0_f32; LINE / 2]; N];
-            for (q, line) in q.iter().zip(keys) {
+            for (q, line) in q.iter().zip(keys.lines) {
                 let line = to_f32(&line.as_chunks::<{ LINE / 2 }>().0[half]);
                 for (sums, q) in sums.iter_mut().zip(q) {
                     for (sum, key) in sums.iter_mut().zip(&line) {
@@ -83,7 +81,7 @@ impl Products for Plain {
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: &[[f16; LINE]],
+        values: Lines<'_>,
         sums: &mut [[f32; LINE]],
     ) {
         let lines_per_token = sums.len() / N;
@@ -92,7 +90,7 @@ impl Products for Plain {
             let mut group: [[f32; LINE / 2]; N] = std::array::from_fn(|column| {
                 sums[column * lines_per_token + line].as_chunks::<{ LINE / 2 }>().0[half]
             });
-            for (token, values) in values.chunks_exact(lines_per_token).enumerate() {
+            for (token, values) in values.lines.chunks_exact(lines_per_token).enumerate() {
                 let values = to_f32(&values[line].as_chunks::<{ LINE / 2 }>().0[half]);
                 for (group, weights) in group.iter_mut().zip(weights) {
                     for (sum, value) in group.iter_mut().zip(&values) {

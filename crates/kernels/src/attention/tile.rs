@@ -12,25 +12,25 @@ pub(super) trait Products: Copy {
     const MAX_COLUMNS: usize;
 
     /// `out[column] = sum over d of q[d][column] * keys[d]`, in the order of `d`.
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        keys: &[[f16; LINE]],
-        out: &mut [[f32; LINE]; N],
-    );
+    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]);
 
     /// `sums[column] += sum over t of weights[column][t] * values[t]`, in the order of `t`. `sums`
     /// is `(N, lines of a value)`, `values` is `(32, lines of a value)`.
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: &[[f16; LINE]],
+        values: Lines<'_>,
         sums: &mut [[f32; LINE]],
     );
+}
 
-    /// Says that `lines` will be read soon.
-    #[inline(always)]
-    fn prefetch(self, _lines: &[[f16; LINE]]) {}
+/// The keys or values of one block.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'a> {
+    pub(super) lines: &'a [[f16; LINE]],
+    /// What stands in the same places of the next block. It should be fetched line by line while
+    /// this one is used: on its own, the memory's latency would be longer than the arithmetic.
+    pub(super) next: &'a [[f16; LINE]],
 }
 
 /// The softmax of a column over the blocks seen so far.
@@ -108,9 +108,9 @@ fn reduce<const N: usize>(mut lanes: [f32; N], combine: impl Fn(f32, f32) -> f32
 
 /// What one step works on.
 pub(super) struct TileView<'a, V> {
-    pub(super) queries: &'a [f32],        // (head_dim, columns), scaled
-    pub(super) keys: &'a [[f16; LINE]],   // (head_dim)
-    pub(super) values: &'a [[f16; LINE]], // (32, lines of a value)
+    pub(super) queries: &'a [f32], // (head_dim, columns), scaled
+    pub(super) keys: Lines<'a>,    // (head_dim)
+    pub(super) values: Lines<'a>,  // (32, lines of a value)
     pub(super) softcap: Option<f32>,
     pub(super) sums: &'a mut [[f32; LINE]], // (columns, lines of a value)
     pub(super) softmax: &'a mut [RunningSoftmax],

@@ -6,7 +6,7 @@
 #![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
 
 use std::arch::x86_64::{
-    __m256, __m512, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_cvtph_ps, _mm256_fmadd_ps,
+    __m256, __m512, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_cvtph_ps, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
     _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_storeu_ps,
@@ -14,7 +14,10 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::{ColumnWork, Emit, columns, tile::Products};
+use super::{
+    ColumnWork, Emit, columns,
+    tile::{Lines, Products},
+};
 use crate::kv_store::LINE;
 
 /// Attends with AVX-512.
@@ -38,12 +41,7 @@ impl Products for Avx512 {
     const MAX_COLUMNS: usize = 12;
 
     #[inline(always)]
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        keys: &[[f16; LINE]],
-        out: &mut [[f32; LINE]; N],
-    ) {
+    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
         // SAFETY: holding an `Avx512` proves the features.
         unsafe { scores_avx512(q, keys, out) }
     }
@@ -52,16 +50,11 @@ impl Products for Avx512 {
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: &[[f16; LINE]],
+        values: Lines<'_>,
         sums: &mut [[f32; LINE]],
     ) {
         // SAFETY: holding an `Avx512` proves the features.
         unsafe { add_values_avx512(weights, values, sums) }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, lines: &[[f16; LINE]]) {
-        prefetch(lines);
     }
 }
 
@@ -74,12 +67,7 @@ impl Products for Avx2 {
     const MAX_COLUMNS: usize = 6;
 
     #[inline(always)]
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        keys: &[[f16; LINE]],
-        out: &mut [[f32; LINE]; N],
-    ) {
+    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
         // SAFETY: holding an `Avx2` proves the features.
         unsafe { scores_avx2(q, keys, out) }
     }
@@ -88,31 +76,19 @@ impl Products for Avx2 {
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: &[[f16; LINE]],
+        values: Lines<'_>,
         sums: &mut [[f32; LINE]],
     ) {
         // SAFETY: holding an `Avx2` proves the features.
         unsafe { add_values_avx2(weights, values, sums) }
     }
-
-    #[inline(always)]
-    fn prefetch(self, lines: &[[f16; LINE]]) {
-        prefetch(lines);
-    }
-}
-
-#[inline(always)]
-fn prefetch(lines: &[[f16; LINE]]) {
-    for line in lines {
-        // SAFETY: a prefetch reads nothing that the program can see, and SSE is in every x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-    }
 }
 
 #[target_feature(enable = "avx512f")]
-fn scores_avx512<const N: usize>(q: &[[f32; N]], keys: &[[f16; LINE]], out: &mut [[f32; LINE]; N]) {
+fn scores_avx512<const N: usize>(q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
     let mut sums = [[_mm512_setzero_ps(); 2]; N];
-    for (q, line) in q.iter().zip(keys) {
+    for ((q, line), next) in q.iter().zip(keys.lines).zip(keys.next) {
+        prefetch(next);
         let [low, high] = widen_avx512(line);
         for (sums, q) in sums.iter_mut().zip(q) {
             let q = _mm512_set1_ps(*q);
@@ -128,7 +104,7 @@ fn scores_avx512<const N: usize>(q: &[[f32; N]], keys: &[[f16; LINE]], out: &mut
 #[target_feature(enable = "avx512f")]
 fn add_values_avx512<const N: usize>(
     weights: &[[f32; LINE]; N],
-    values: &[[f16; LINE]],
+    values: Lines<'_>,
     sums: &mut [[f32; LINE]],
 ) {
     let lines_per_value = sums.len() / N;
@@ -137,7 +113,10 @@ fn add_values_avx512<const N: usize>(
         for (column, part) in parts.iter_mut().enumerate() {
             *part = load_avx512(&sums[column * lines_per_value + i]);
         }
-        for (t, lines) in values.chunks_exact(lines_per_value).enumerate().take(LINE) {
+        let tokens = values.lines.chunks_exact(lines_per_value);
+        let next = values.next.chunks_exact(lines_per_value);
+        for (t, (lines, next)) in tokens.zip(next).enumerate().take(LINE) {
+            prefetch(&next[i]);
             let [low, high] = widen_avx512(&lines[i]);
             for (part, weights) in parts.iter_mut().zip(weights) {
                 let weight = _mm512_set1_ps(weights[t]);
@@ -178,13 +157,21 @@ fn store_avx512(line: &mut [f32; LINE], sums: [__m512; 2]) {
     }
 }
 
+/// Asks for a line that will be read soon.
+#[inline(always)]
+fn prefetch(line: &[f16; LINE]) {
+    // SAFETY: a prefetch reads nothing that the program can see, and SSE is in every x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+}
+
 // With 16 registers of half the width, a line is taken in two halves, one after the other.
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scores_avx2<const N: usize>(q: &[[f32; N]], keys: &[[f16; LINE]], out: &mut [[f32; LINE]; N]) {
+fn scores_avx2<const N: usize>(q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
     for half in 0..2 {
         let mut sums = [[_mm256_setzero_ps(); 2]; N];
-        for (q, line) in q.iter().zip(keys) {
+        for ((q, line), next) in q.iter().zip(keys.lines).zip(keys.next) {
+            prefetch(next);
             let [low, high] = widen_avx2(&line.as_chunks().0[half]);
             for (sums, q) in sums.iter_mut().zip(q) {
                 let q = _mm256_set1_ps(*q);
@@ -201,7 +188,7 @@ fn scores_avx2<const N: usize>(q: &[[f32; N]], keys: &[[f16; LINE]], out: &mut [
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_values_avx2<const N: usize>(
     weights: &[[f32; LINE]; N],
-    values: &[[f16; LINE]],
+    values: Lines<'_>,
     sums: &mut [[f32; LINE]],
 ) {
     let lines_per_value = sums.len() / N;
@@ -211,7 +198,10 @@ fn add_values_avx2<const N: usize>(
         for (column, part) in parts.iter_mut().enumerate() {
             *part = load_avx2(&sums[column * lines_per_value + i].as_chunks().0[half]);
         }
-        for (t, lines) in values.chunks_exact(lines_per_value).enumerate().take(LINE) {
+        let tokens = values.lines.chunks_exact(lines_per_value);
+        let next = values.next.chunks_exact(lines_per_value);
+        for (t, (lines, next)) in tokens.zip(next).enumerate().take(LINE) {
+            prefetch(&next[i]);
             let [low, high] = widen_avx2(&lines[i].as_chunks().0[half]);
             for (part, weights) in parts.iter_mut().zip(weights) {
                 let weight = _mm256_set1_ps(weights[t]);
