@@ -118,47 +118,52 @@ pub(super) struct TileView<'a, V> {
     pub(super) visible: V,
 }
 
+/// More columns than the tiles of any level have.
+const MAX_COLUMNS: usize = 12;
+
+/// Runs `$body` with the constant `$N` equal to `$width`: the products are compiled for each number
+/// of columns, to keep the sums in registers.
+macro_rules! with_width {
+    ($width:expr, $N:ident => $body:expr) => {
+        with_width!($width, $N => $body; 1 2 3 4 5 6 7 8 9 10 11 12)
+    };
+    ($width:expr, $N:ident => $body:expr; $($number:literal)*) => {
+        match $width {
+            $($number => {
+                const $N: usize = $number;
+                if $N <= P::MAX_COLUMNS { $body }
+            })*
+            width => unreachable!("a tile has 1 to 12 columns, not {width}"),
+        }
+    };
+}
+
 /// Lets the columns of a tile take in one block.
 #[inline(always)]
 pub(super) fn absorb_block<P: Products>(products: P, view: TileView<'_, impl Fn(usize) -> u32>) {
-    // The products are compiled for each number of columns, to keep the sums in registers.
-    match view.softmax.len() {
-        1 => absorb_columns::<P, 1>(products, view),
-        2 => absorb_columns::<P, 2>(products, view),
-        3 => absorb_columns::<P, 3>(products, view),
-        4 => absorb_columns::<P, 4>(products, view),
-        5 => absorb_columns::<P, 5>(products, view),
-        6 => absorb_columns::<P, 6>(products, view),
-        7 => absorb_columns::<P, 7>(products, view),
-        8 => absorb_columns::<P, 8>(products, view),
-        9 => absorb_columns::<P, 9>(products, view),
-        10 => absorb_columns::<P, 10>(products, view),
-        11 => absorb_columns::<P, 11>(products, view),
-        12 => absorb_columns::<P, 12>(products, view),
-        width => unreachable!("a tile has 1 to 12 columns, not {width}"),
-    }
-}
+    const { assert!(P::MAX_COLUMNS <= MAX_COLUMNS, "lines for every column") };
+    let TileView { queries, keys, values, softcap, sums, softmax, visible } = view;
+    let width = softmax.len();
+    assert!(width <= P::MAX_COLUMNS, "{width} columns in a tile of {}", P::MAX_COLUMNS);
+    let mut lines = [[0.0_f32; LINE]; MAX_COLUMNS];
+    let lines = &mut lines[..width];
 
-#[inline(always)]
-fn absorb_columns<P: Products, const N: usize>(
-    products: P,
-    view: TileView<'_, impl Fn(usize) -> u32>,
-) {
-    if N > P::MAX_COLUMNS {
-        unreachable!("a tile has at most {} columns, not {N}", P::MAX_COLUMNS);
-    }
-    let mut lines = [[0.0_f32; LINE]; N];
-    products.scores::<N>(view.queries.as_chunks::<N>().0, view.keys, &mut lines);
-    let lines_per_value = view.sums.len() / N;
-    for (column, (line, softmax)) in lines.iter_mut().zip(view.softmax).enumerate() {
-        let correction = softmax.absorb(line, (view.visible)(column), view.softcap);
+    with_width!(width, N => {
+        products.scores::<N>(queries.as_chunks().0, keys, &mut lines.as_chunks_mut().0[0]);
+    });
+
+    let sums_per_column = sums.chunks_exact_mut(sums.len() / width);
+    for (i, ((line, softmax), sums)) in
+        lines.iter_mut().zip(softmax).zip(sums_per_column).enumerate()
+    {
+        let correction = softmax.absorb(line, visible(i), softcap);
         // Most blocks bring no new maximum, and the product with one would change nothing.
         if correction < 1.0 {
-            let sums = &mut view.sums[column * lines_per_value..][..lines_per_value];
             for sum in sums.as_flattened_mut() {
                 *sum *= correction;
             }
         }
     }
-    products.add_values::<N>(&lines, view.values, view.sums);
+
+    with_width!(width, N => products.add_values::<N>(&lines.as_chunks().0[0], values, sums));
 }
