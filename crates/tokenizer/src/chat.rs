@@ -1,11 +1,23 @@
 //! Renders messages into prompts with a model's own chat template.
 
+mod builtin;
+mod check;
+mod engine;
+mod prompt;
+
+pub use prompt::RenderedPrompt;
+
+use crate::error::shortened;
 use crate::{TemplateError, Tokenizer};
+use engine::Engine;
+use prompt::Hidden;
+use serde::Serialize;
+use std::sync::Arc;
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatMessage {
-    /// `system`, `user`, `assistant`, ...
+    /// `system`, `developer`, `user`, `assistant`, `tool` or `function`.
     pub role: String,
     /// What was said.
     pub content: String,
@@ -39,25 +51,42 @@ impl TemplateTokens {
 /// A model's way to write a conversation as one text.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    source: String,
+    source: Arc<str>,
+    engine: Arc<Engine>,
+    tokens: TemplateTokens,
 }
 
 impl ChatTemplate {
     /// Compiles a template in the Jinja dialect of Hugging Face's `chat_template`.
-    pub fn new(source: &str, _tokens: TemplateTokens) -> Result<ChatTemplate, TemplateError> {
-        Ok(ChatTemplate { source: source.to_owned() })
+    ///
+    /// Templates that call `strftime_now` without asking whether it is defined get today's date (UTC);
+    /// the others use the fixed date they have for that case, which keeps prompts and prefix caches
+    /// the same from day to day.
+    pub fn new(source: &str, tokens: TemplateTokens) -> Result<ChatTemplate, TemplateError> {
+        check::check_source(source)?;
+        let engine = Arc::new(Engine::compile(source)?);
+        Ok(ChatTemplate { source: source.into(), engine, tokens })
     }
 
     /// A template we ship: `llama-3`, `chatml`, `gemma`, `phi-3`, `mistral`, `zephyr`, `llama-2` or `plain`.
     #[must_use]
     pub fn builtin(name: &str, tokens: TemplateTokens) -> Option<ChatTemplate> {
-        ChatTemplate::new(name, tokens).ok()
+        ChatTemplate::new(builtin::source(name)?, tokens).ok()
     }
 
-    /// The template for a file that carries none, by the tokens it has and its `general.architecture`.
+    /// The names [`ChatTemplate::builtin`] knows.
+    pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+        builtin::TEMPLATES.iter().map(|(name, _)| *name)
+    }
+
+    /// The template for a file that carries none: by the control tokens it has, then by its
+    /// `general.architecture`.
     #[must_use]
-    pub fn guess(_architecture: &str, tokenizer: &Tokenizer) -> ChatTemplate {
-        ChatTemplate { source: tokenizer.token_text(0) }
+    pub fn guess(architecture: &str, tokenizer: &Tokenizer) -> ChatTemplate {
+        let source = builtin::guess(architecture, tokenizer);
+        let tokens = TemplateTokens::of(tokenizer);
+        let engine = Arc::new(Engine::compile(source).unwrap_or_default());
+        ChatTemplate { source: source.into(), engine, tokens }
     }
 
     /// The template's text.
@@ -67,37 +96,54 @@ impl ChatTemplate {
     }
 
     /// Writes `messages` as a prompt; `add_generation_prompt` opens the assistant's turn at its end.
+    ///
+    /// The names of control tokens inside messages are hidden from the template behind one private-use
+    /// character each, and written back as text afterwards; so only the template makes control tokens.
+    /// An assistant's own markers (`<think>`) stay what they are, for the templates that cut them out.
     pub fn render(
         &self,
         messages: &[ChatMessage],
-        _tokenizer: &Tokenizer,
-        _add_generation_prompt: bool,
+        tokenizer: &Tokenizer,
+        add_generation_prompt: bool,
     ) -> Result<RenderedPrompt, TemplateError> {
-        let text = messages.iter().map(|m| m.content.as_str()).collect();
-        Ok(RenderedPrompt { text })
+        const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+        if let Some(message) = messages.iter().find(|message| !ROLES.contains(&&*message.role)) {
+            return Err(TemplateError::UnknownRole { role: shortened(&message.role) });
+        }
+        let texts = messages.iter().map(|message| message.content.as_str());
+        let mut hidden = Hidden::new(texts.chain([&*self.source]), tokenizer);
+        let messages = messages
+            .iter()
+            .map(|ChatMessage { role, content }| {
+                let content = hidden.hide(content, role == "assistant")?;
+                Ok(Message { role, content })
+            })
+            .collect::<Result<Vec<_>, TemplateError>>()?;
+        let text = self.engine.render(&Context {
+            messages,
+            add_generation_prompt,
+            bos_token: &self.tokens.bos,
+            eos_token: &self.tokens.eos,
+            tools: (),
+            documents: (),
+        })?;
+        Ok(hidden.show(&text))
     }
 }
 
-/// A prompt in which control tokens and text are told apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenderedPrompt {
-    text: String,
+// What a template can read; the names are Hugging Face's.
+#[derive(Serialize)]
+struct Context<'a> {
+    messages: Vec<Message<'a>>,
+    add_generation_prompt: bool,
+    bos_token: &'a str,
+    eos_token: &'a str,
+    tools: (),
+    documents: (),
 }
 
-impl RenderedPrompt {
-    /// The prompt as one text, to show to people; encode with [`Tokenizer::encode_prompt`].
-    #[must_use]
-    pub fn text(&self) -> String {
-        self.text.clone()
-    }
-}
-
-impl RenderedPrompt {
-    pub(crate) fn begins_with(&self, _id: crate::TokenId) -> bool {
-        false
-    }
-
-    pub(crate) fn write_to(&self, encoder: &mut crate::encode::Encoder<'_>) {
-        encoder.text(&self.text);
-    }
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: String,
 }

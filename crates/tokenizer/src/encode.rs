@@ -211,3 +211,61 @@ impl<'t> SeenWords<'t> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Specials, Tokenizer};
+
+    fn tokenizer(name: &str) -> Tokenizer {
+        let json: &[u8] = match name {
+            "byte-level" => include_bytes!("../tests/data/byte-level.json"),
+            "sentencepiece" => include_bytes!("../tests/data/sentencepiece.json"),
+            _ => include_bytes!("../tests/data/unigram.json"),
+        };
+        Tokenizer::from_json(json).unwrap()
+    }
+
+    #[test]
+    fn hostile_text_costs_a_few_steps_per_byte() {
+        let repeat = |part: &str, num_bytes: usize| part.repeat(num_bytes / part.len());
+        for name in ["byte-level", "sentencepiece", "unigram"] {
+            let tokenizer = tokenizer(name);
+            for (part, num_bytes) in [
+                ("a", 1 << 20),
+                ("^", 1_000_000),
+                ("_", 50_000),
+                (" ", 1 << 20),
+                ("\n", 100_000),
+                ("1", 100_000),
+                ("a\u{300}", 100_000),
+                ("東京は夜の七時", 1 << 20),
+                ("{\"k\":[1,2.5,\"v\"]},", 11_000),
+                ("  x", 300_000),
+                ("AAAb", 300_000),
+            ] {
+                let text = repeat(part, num_bytes);
+                let mut encoder = Encoder::new(&tokenizer);
+                encoder.text(&text);
+                // Each join takes one offer and makes two at most; pieces of a Unigram that end at
+                // one place are at most 16.
+                let (steps, bound) = (encoder.num_steps(), 16 * text.len() as u64);
+                assert!(steps <= bound, "{name}, {part:?}: {steps} steps, {} bytes", text.len());
+                if name != "unigram" {
+                    assert_eq!(tokenizer.decode(&encoder.into_ids()), text, "{name}, {part:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_seen_before_becomes_the_same_ids() {
+        let tokenizer = tokenizer("byte-level");
+        let words = ["hello", " world", " the", " 12", "\n\n", " naïve"];
+        let text: String = (0..4000).map(|i| words[(i * i + i / 7) % words.len()]).collect();
+        let whole = tokenizer.encode(&text, Specials::AsText);
+        let mut parts = Vec::new();
+        tokenizer.text.words(&text, |word| parts.extend(tokenizer.encode(word, Specials::AsText)));
+        assert_eq!(whole, parts);
+    }
+}

@@ -1,8 +1,9 @@
 //! Cuts text into the words that byte-pair encoding works on, by regular expressions that run in
 //! linear time.
 //!
-//! The engine has no look-around. The one form that model families use, `\s+(?!\S)`, takes a run of
-//! white space without its last character if something follows; it is matched as `\s+` and shortened.
+//! The engine has no look-around. The one form that model families use, `\s+(?!\S)|\s+`, takes a
+//! run of white space, without its last character if something follows; it is matched as `\s+` and
+//! shortened.
 
 use crate::Error;
 use crate::error::shortened;
@@ -31,7 +32,8 @@ pub(crate) struct Rule {
     invert: bool,
 }
 
-const SPACES_BUT_ONE: &str = r"\s+(?!\S)";
+// A single space before a word is left to the second of the two; together they are `\s+`, shortened.
+const SPACES_BUT_ONE: [&str; 2] = [r"\s+(?!\S)", r"\s+"];
 const MAX_AUTOMATON_BYTES: usize = 16 << 20;
 
 impl Rule {
@@ -43,11 +45,11 @@ impl Rule {
     pub(crate) fn new(pattern: &str, behavior: Behavior, invert: bool) -> Result<Rule, Error> {
         let bad = |message: String| Error::BadPattern { pattern: shortened(pattern), message };
         let alternatives = top_level_alternatives(pattern);
-        let shortened = alternatives.iter().position(|part| *part == SPACES_BUT_ONE);
+        let shortened = alternatives.windows(2).position(|pair| *pair == SPACES_BUT_ONE);
         let parts = match shortened {
             None => vec![pattern.to_owned()],
             Some(at) => {
-                let (before, after) = (alternatives[..at].join("|"), alternatives[at + 1..].join("|"));
+                let (before, after) = (alternatives[..at].join("|"), alternatives[at + 2..].join("|"));
                 // An empty list of alternatives must match nothing, not the empty word.
                 let or_never = |part: String| if part.is_empty() { "[^\\s\\S]".into() } else { part };
                 vec![or_never(before), r"\s+".into(), or_never(after)]
@@ -55,7 +57,7 @@ impl Rule {
         };
         let parts: Vec<String> = parts.iter().map(|part| greedy(part)).collect();
         if parts.iter().any(|part| has_look_around(part)) {
-            return Err(bad("look-around other than \\s+(?!\\S) cannot run in linear time".into()));
+            return Err(bad("look-around other than \\s+(?!\\S)|\\s+ cannot run in linear time".into()));
         }
         let config = Regex::config()
             .nfa_size_limit(Some(MAX_AUTOMATON_BYTES))
@@ -298,7 +300,7 @@ mod tests {
         let gpt2 = r"'s| ?\p{L}+| ?[^\s\p{L}]+|\s+(?!\S)|\s+";
         check(gpt2, Behavior::Isolated, "it's   so", "it|'s|  | so");
         check(gpt2, Behavior::Isolated, "a\n\nb  ", "a|\n|\n|b|  ");
-        check(r"\s+(?!\S)", Behavior::Isolated, "a   b  ", "a|  | b|  ");
+        check(r"\s+(?!\S)|\s+", Behavior::Isolated, "a   b  ", "a|  | |b|  ");
     }
 
     #[test]
@@ -314,14 +316,15 @@ mod tests {
     #[test]
     fn possessive_quantifiers_are_read_as_greedy() {
         check(r"[^\r\n\p{L}]?+\p{L}+|x++", Behavior::Isolated, "--ab", "-|-ab");
-        assert_eq!(greedy(r"a?+[+]*+\++(?i:b)++"), r"a?[+]*\+(?i:b)+");
+        assert_eq!(greedy(r"a?+[+]*+\++(?i:b)++"), r"a?[+]*\++(?i:b)+");
     }
 
     #[test]
     fn what_cannot_run_in_linear_time_is_refused() {
         for (pattern, want) in [
             (r"a(?=b)", "look-around"),
-            (r"(?:\s+(?!\S))", "look-around"),
+            (r"(?:\s+(?!\S))|\s+", "look-around"),
+            (r"\s+(?!\S)", "look-around"),
             (r"(?<!a)b", "look-around"),
             (r"(a)\1", "backreferences"),
             (r"\p{L}{1000}{1000}", "more than"),

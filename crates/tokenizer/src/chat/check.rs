@@ -1,0 +1,103 @@
+//! Refuses templates that no model has, before the template engine reads them.
+//!
+//! The engine bounds nesting by itself, but long chains (`a.b.b.b...`, `elif`) become deep trees too.
+
+use crate::TemplateError;
+
+const MAX_SOURCE_BYTES: usize = 256 << 10;
+const MAX_STEPS_PER_TAG: usize = 4096;
+const MAX_ELIFS: usize = 512;
+
+pub(super) fn check_source(source: &str) -> Result<(), TemplateError> {
+    if source.len() > MAX_SOURCE_BYTES {
+        return Err(TemplateError::SourceTooLong {
+            num_bytes: source.len(),
+            max_bytes: MAX_SOURCE_BYTES,
+        });
+    }
+    let mut num_elifs = 0;
+    let mut rest = source;
+    while let Some(at) = rest.find('{') {
+        let tag = &rest[at..];
+        let end = match tag.as_bytes().get(1) {
+            Some(b'#') => tag.find("#}").map_or(tag.len(), |end| end + 2),
+            Some(b'{' | b'%') => {
+                let line = || source[..source.len() - tag.len()].matches('\n').count() + 1;
+                check_tag(tag, &mut num_elifs, line)?
+            }
+            _ => 1,
+        };
+        rest = &tag[end..];
+    }
+    Ok(())
+}
+
+/// Checks the tag that `tag` begins with and returns where it ends.
+fn check_tag(
+    tag: &str,
+    num_elifs: &mut usize,
+    line: impl Fn() -> usize,
+) -> Result<usize, TemplateError> {
+    let close = if tag.starts_with("{{") { "}}" } else { "%}" };
+    let mut num_steps = 0;
+    let mut before = '{';
+    let mut word_start = 2;
+    let mut at = 2;
+    while let Some(c) = tag[at..].chars().next() {
+        if tag[at..].starts_with(close) {
+            return Ok(at + 2);
+        }
+        match c {
+            '"' | '\'' => {
+                at += string_len(&tag[at..]);
+                before = c;
+                num_steps += 1;
+                continue;
+            }
+            '_' if before == '.' => {
+                let message = "attributes that begin with _ cannot be read".to_owned();
+                return Err(TemplateError::Invalid { line: line(), message });
+            }
+            c if c.is_alphanumeric() || c == '_' => {
+                if !(before.is_alphanumeric() || before == '_') {
+                    num_steps += 1;
+                    word_start = at;
+                }
+                let is_word_end = !tag[at + c.len_utf8()..].starts_with(|c: char| c.is_alphanumeric());
+                if is_word_end && &tag[word_start..at + c.len_utf8()] == "elif" {
+                    *num_elifs += 1;
+                }
+            }
+            c if c.is_whitespace() => {
+                // `a. _b` reads an attribute too.
+                if before == '.' {
+                    at += c.len_utf8();
+                    continue;
+                }
+            }
+            _ => num_steps += 1,
+        }
+        let deep = [("tag", num_steps, MAX_STEPS_PER_TAG), ("chain of elif", *num_elifs, MAX_ELIFS)];
+        if let Some(&(what, num_steps, max_steps)) = deep.iter().find(|(_, num, max)| num > max) {
+            return Err(TemplateError::TooDeep { what, num_steps, max_steps });
+        }
+        before = c;
+        at += c.len_utf8();
+    }
+    Ok(tag.len())
+}
+
+/// Bytes of the quoted string that `rest` begins with.
+fn string_len(rest: &str) -> usize {
+    let quote = rest.as_bytes()[0];
+    let mut escaped = false;
+    for (at, byte) in rest.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            byte if byte == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}

@@ -1,0 +1,217 @@
+//! Renders conversations: the built-in templates, what templates may use, and what stops them.
+
+mod support;
+
+use brisk_tokenizer::{ChatMessage, ChatTemplate, TemplateError, TemplateTokens, Tokenizer};
+use support::tiny;
+
+/// A vocabulary with the control tokens of every family.
+fn every_token() -> Tokenizer {
+    let mut vocabulary = tiny(&[
+        "<s>", "</s>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+        "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "<|user|>", "<|assistant|>",
+        "<|system|>", "<|end|>", "[INST]", "[/INST]", "<bos>",
+    ]);
+    vocabulary.bos = Some(256);
+    vocabulary.eos = Some(257);
+    Tokenizer::new(vocabulary).unwrap()
+}
+
+/// `role: text` lines, `/` between messages.
+fn messages(rows: &str) -> Vec<ChatMessage> {
+    let message = |row: &str| {
+        let (role, content) = row.split_once(": ").unwrap();
+        ChatMessage::new(role, content)
+    };
+    rows.split(" / ").map(message).collect()
+}
+
+const CONVERSATION: &str = "system: Be brief. / user: Hi! / assistant: Hello. / user: Why? ";
+
+#[track_caller]
+fn check(name: &str, want: &str) {
+    let tokenizer = every_token();
+    let bos = if name == "gemma" { "<bos>" } else { "<s>" };
+    let tokens = TemplateTokens { bos: bos.into(), eos: "</s>".into() };
+    let template = ChatTemplate::builtin(name, tokens).unwrap();
+    let prompt = template.render(&messages(CONVERSATION), &tokenizer, true).unwrap();
+    assert_eq!(prompt.text(), want, "{name}");
+}
+
+#[test]
+fn builtin_templates_write_what_the_families_do() {
+    check(
+        "llama-3",
+        "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>\
+         <|start_header_id|>user<|end_header_id|>\n\nHi!<|eot_id|>\
+         <|start_header_id|>assistant<|end_header_id|>\n\nHello.<|eot_id|>\
+         <|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|>\
+         <|start_header_id|>assistant<|end_header_id|>\n\n",
+    );
+    check(
+        "chatml",
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n\
+         <|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nWhy? <|im_end|>\n\
+         <|im_start|>assistant\n",
+    );
+    check(
+        "gemma",
+        "<bos><start_of_turn>user\nBe brief.\n\nHi!<end_of_turn>\n\
+         <start_of_turn>model\nHello.<end_of_turn>\n<start_of_turn>user\nWhy?<end_of_turn>\n\
+         <start_of_turn>model\n",
+    );
+    check(
+        "phi-3",
+        "<|system|>\nBe brief.<|end|>\n<|user|>\nHi!<|end|>\n<|assistant|>\nHello.<|end|>\n\
+         <|user|>\nWhy? <|end|>\n<|assistant|>\n",
+    );
+    check("mistral", "<s>[INST] Be brief.\n\nHi! [/INST] Hello.</s>[INST] Why?  [/INST]");
+    check(
+        "zephyr",
+        "<|system|>\nBe brief.</s>\n<|user|>\nHi!</s>\n<|assistant|>\nHello.</s>\n\
+         <|user|>\nWhy? </s>\n<|assistant|>\n",
+    );
+    check(
+        "llama-2",
+        "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi! [/INST] Hello. </s><s>[INST] Why? [/INST]",
+    );
+    check("plain", "System: Be brief.\n\nUser: Hi!\n\nAssistant: Hello.\n\nUser: Why?\n\nAssistant:");
+}
+
+#[test]
+fn a_file_without_a_template_gets_its_family_s() {
+    for (architecture, controls, want) in [
+        ("llama", &["<|start_header_id|>"][..], "start_header_id"),
+        ("qwen2", &["<|im_start|>"], "im_start"),
+        ("gemma2", &["<start_of_turn>"], "start_of_turn"),
+        ("phi3", &["<|user|>", "<|end|>"], "<|end|>"),
+        ("llama", &["[INST]"], "[/INST]"),
+        ("llama", &["<|user|>"], "eos_token"),
+        ("llama", &["<s>", "</s>"], "<<SYS>>"),
+        ("gpt2", &[], "capitalize"),
+    ] {
+        let template = ChatTemplate::guess(architecture, &Tokenizer::new(tiny(controls)).unwrap());
+        assert!(template.source().contains(want), "{architecture} {controls:?}: {}", template.source());
+    }
+}
+
+fn render(source: &str, rows: &str) -> Result<String, TemplateError> {
+    let tokens = TemplateTokens { bos: "<s>".into(), eos: "</s>".into() };
+    let template = ChatTemplate::new(source, tokens)?;
+    Ok(template.render(&messages(rows), &every_token(), false)?.text())
+}
+
+#[test]
+fn templates_use_what_hugging_face_gives_them() {
+    for (source, want) in [
+        ("{{ messages[0].content.strip().upper().split(' ')[1] }}", "THERE"),
+        ("{{ messages[0]['content'][:2] }}{{ messages|length }}", " H1"),
+        ("{% for m in messages %}\n  {% if loop.first %}\nx\n  {% endif %}\n{% endfor %}\n", "x\n"),
+        ("{% set ns = namespace(n=0) %}{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "3"),
+        ("{{ {'a': [1, 'é<'], 'b': none} | tojson }}", r#"{"a": [1, "é<"], "b": null}"#),
+        ("{{ {'a': [1]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
+        ("{{ bos_token }}|{{ eos_token }}|{{ tools is none }}|{{ nothing }}|{{ nothing is defined }}", "<s>|</s>|True||False"),
+        ("{{ 'fixed' if strftime_now is not defined else 'moving' }}{# strftime_now is defined #}", "fixed"),
+        ("{{ strftime_now('%%') }}", "%"),
+        ("{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice('ab') }}", "abab"),
+        ("{{ ('a' in 'cat') and not ('a' in messages[0]) }}", "True"),
+        ("{% generation %}x{% endgeneration %}", ""),
+    ] {
+        let got = render(source, "user:  Hi there ");
+        if source.contains("generation") {
+            assert!(matches!(got, Err(TemplateError::Invalid { .. })), "{got:?}");
+        } else {
+            assert_eq!(got.as_deref(), Ok(want), "{source}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_is_in_the_template_s_words() {
+    let source = "\n{% if messages[0].role != 'user' %}{{ raise_exception('Say hello first!') }}{% endif %}ok";
+    assert_eq!(render(source, "user: x"), Ok("\nok".into()));
+    let refused = TemplateError::Refused { message: "Say hello first!".into() };
+    assert_eq!(render(source, "assistant: x"), Err(refused.clone()));
+    assert_eq!(refused.to_string(), "Say hello first!");
+    let error = render("x", "endoftext: x").unwrap_err();
+    assert_eq!(error, TemplateError::UnknownRole { role: "endoftext".into() });
+}
+
+#[test]
+fn a_broken_template_says_where() {
+    for (source, line, part) in [
+        ("\n\n{{ messages.[ }}", 3, "unexpected"),
+        ("a\n{% if x %}", 2, "unexpected end of input"),
+        ("a\n{{ 1 | nofilter }}", 2, "nofilter"),
+        ("{{ nofunction() }}", 1, "nofunction"),
+        ("{{ nothing.deeper }}", 1, "undefined"),
+        ("{% import 'os' as os %}", 1, "os"),
+        ("{% include '/etc/passwd' %}", 1, "/etc/passwd"),
+        ("{% extends 'base' %}", 1, "base"),
+        ("x\n{{ ''.__class__.__mro__ }}", 2, "begin with _"),
+        ("{{ self. _TemplateReference__context }}", 1, "begin with _"),
+    ] {
+        let Err(TemplateError::Invalid { line: at, message }) = render(source, "user: x") else {
+            panic!("{source}: {:?}", render(source, "user: x"));
+        };
+        assert!(at == line && message.contains(part), "{source}: line {at}: {message}");
+    }
+}
+
+#[test]
+fn what_people_write_is_not_a_template() {
+    let content = "{{ 7*7 }} {% raw %} {# {{ bos_token }}";
+    let rows = format!("user: {content}");
+    assert_eq!(render("{{ messages[0].content }}", &rows), Ok(content.into()));
+}
+
+/// Runs on a stack as small as a server thread's.
+fn render_on_a_small_stack(source: String) -> Result<String, TemplateError> {
+    let run = move || render(&source, "user: x");
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap()
+}
+
+#[test]
+fn every_bomb_is_stopped() {
+    let nested = |open: &str, close: &str, times: usize| open.repeat(times) + &close.repeat(times);
+    for (name, source) in [
+        ("nested ifs", nested("{% if 1 %}", "{% endif %}", 12_000)),
+        ("unclosed ifs", "{% if 1 %}".repeat(25_000)),
+        ("parentheses", format!("{{{{ {} }}}}", nested("(", ")", 6000))),
+        ("lists", format!("{{{{ {} }}}}", nested("[", "]", 6000))),
+        ("attributes", format!("{{{{ a{} }}}}", ".b".repeat(100_000))),
+        ("sums", format!("{{{{ 1{} }}}}", "+1".repeat(100_000))),
+        ("filters", format!("{{{{ 1{} }}}}", "|e".repeat(100_000))),
+        ("nots", format!("{{{{ {} 1 }}}}", "not ".repeat(50_000))),
+        ("minus signs", format!("{{{{ {}1 }}}}", "-".repeat(100_000))),
+        ("elifs", format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000))),
+        ("inline ifs", format!("{{{{ {} 1 }}}}", "1 if 0 else ".repeat(20_000))),
+        ("recursive macro", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".into()),
+        ("range", "{% for i in range(10**9) %}x{% endfor %}".into()),
+        ("repeated string", "{{ 'A' * 200000000 }}".into()),
+        ("empty loops", "{% for i in range(4000) %}{% for j in range(4000) %}{% endfor %}{% endfor %}".into()),
+        ("long output", format!("{{% for i in range(4000) %}}{}{{% endfor %}}", "x".repeat(2000))),
+        ("long source", "x".repeat((256 << 10) + 1)),
+    ] {
+        let error = render_on_a_small_stack(source).expect_err(name);
+        assert!(!matches!(error, TemplateError::Refused { .. }), "{name}: {error}");
+        assert!(error.to_string().len() < 300, "{name}: {error}");
+    }
+}
+
+#[test]
+fn deep_but_allowed_templates_fit_every_stack() {
+    for (name, source) in [
+        ("attributes", format!("{{{{ a{} }}}}", ".b".repeat(2000))),
+        ("sums", format!("{{{{ 1{} }}}}", "+1".repeat(2000))),
+        ("filters", format!("{{{{ 1{} }}}}", "|string".repeat(2000))),
+        ("nots", format!("{{{{ {} 1 }}}}", "not ".repeat(4000))),
+        ("minus signs", format!("{{{{ {}1 }}}}", "-".repeat(4000))),
+        ("elifs", format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(500))),
+        ("inline ifs", format!("{{{{ {} 1 }}}}", "1 if 0 else ".repeat(1000))),
+    ] {
+        // Some mean nothing, but each is answered.
+        let outcome = render_on_a_small_stack(source);
+        assert!(outcome.is_ok() || matches!(outcome, Err(TemplateError::Invalid { .. })), "{name}");
+    }
+}
