@@ -1,29 +1,7 @@
 //! What the engine asks of a model: batch in, logits out.
 
-/// Logits that a chunk asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogitsWanted {
-    /// None: the prefill goes on in a later step.
-    None,
-    /// Those after the chunk's last token.
-    Last,
-    /// Those after every token of the chunk (to check drafted tokens).
-    All,
-}
-
-/// A run of consecutive tokens of one sequence, to be computed in this step.
-#[derive(Clone, Copy, Debug)]
-pub struct SequenceChunk<'a> {
-    /// The tokens, never empty.
-    pub tokens: &'a [u32],
-    /// Position of the first of them; what stands before is already in the KV cache.
-    pub start: usize,
-    /// Blocks of the sequence's keys and values, in order of position. They reach at least to the
-    /// chunk's last token.
-    pub block_table: &'a [u32],
-    /// Which logits to give.
-    pub logits: LogitsWanted,
-}
+use brisk_model::{BLOCK_SIZE, Model};
+pub use brisk_model::{BatchSequence as SequenceChunk, LogitsWanted};
 
 /// A model, or a device that runs one. It owns the KV memory; the engine knows block ids alone.
 ///
@@ -41,4 +19,26 @@ pub trait ModelRunner {
     fn num_blocks(&self) -> usize;
     /// Tokens of one block.
     fn block_size(&self) -> usize;
+}
+
+impl ModelRunner for Model {
+    fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Vec<f32>) {
+        Model::forward(self, batch, logits);
+    }
+
+    fn max_model_len(&self) -> usize {
+        self.plan().max_model_len
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.config().vocab_size
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.plan().num_kv_blocks
+    }
+
+    fn block_size(&self) -> usize {
+        BLOCK_SIZE
+    }
 }
