@@ -1,0 +1,136 @@
+//! A real server on a real socket, with a model that recites the alphabet.
+
+#![allow(dead_code, reason = "each test program uses its own part of this module")]
+#![allow(missing_docs, reason = "a test's helper")]
+
+pub mod client;
+pub mod model;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use brisk_engine::{Engine, EngineConfig, EngineHandle, ModelInfo};
+use brisk_gateway::{Gateway, GatewayConfig};
+use brisk_server::{Error, ServerConfig, serve};
+use brisk_tokenizer::{ChatTemplate, TemplateTokens};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use self::{
+    client::Client,
+    model::{Alphabet, Gate, tokenizer},
+};
+
+/// Long enough for a slow machine, short enough for a broken test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const MODEL: &str = "alphabet";
+
+/// A running server.
+pub struct Server {
+    pub client: Client,
+    pub engine: EngineHandle,
+    pub gate: Arc<Gate>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+/// Short limits, so that no test waits long; each still is far above what a working reply takes.
+pub fn config() -> ServerConfig {
+    ServerConfig { shutdown_grace: Duration::from_millis(200), ..ServerConfig::default() }
+}
+
+impl Server {
+    pub async fn start(config: ServerConfig) -> Self {
+        Self::start_with(config, EngineConfig::default()).await
+    }
+
+    pub async fn start_with(config: ServerConfig, engine_config: EngineConfig) -> Self {
+        let gate = Arc::new(Gate::default());
+        let engine = engine(Arc::clone(&gate), engine_config);
+        let aliases = vec!["org/letters".to_owned()];
+        let gateway_config = GatewayConfig { aliases, ..GatewayConfig::default() };
+        let gateway = Gateway::new(engine.clone(), gateway_config);
+        Self::of_gateway(config, Arc::new(gateway), engine, gate).await
+    }
+
+    pub async fn of_gateway(
+        config: ServerConfig,
+        gateway: Arc<Gateway>,
+        engine: EngineHandle,
+        gate: Arc<Gate>,
+    ) -> Self {
+        let listener = listener();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(serve(listener, gateway, config, shutdown));
+        let client = Client { address, headers: String::new() };
+        Self { client, engine, gate, stop: Some(stop), task }
+    }
+
+    /// Tells the server to stop.
+    pub fn begin_shutdown(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the server's end.
+    pub async fn ended(self) {
+        let result = tokio::time::timeout(PATIENCE, self.task).await;
+        result.expect("the server ends").unwrap().unwrap();
+    }
+
+    /// Everything is back where it was: nothing runs, and a canary request gets the whole alphabet.
+    pub async fn is_unharmed(&self) {
+        self.is_idle().await;
+        let reply = self.client.post("/v1/completions", CANARY).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(reply.json()["choices"][0]["text"], "bcdefghijklmnopqrstuvwxyz");
+        assert_eq!(self.client.get("/health/live").await.status, 200);
+    }
+
+    pub async fn is_idle(&self) {
+        let stats = || self.engine.stats();
+        eventually("nothing runs and no block is held", || {
+            stats().num_running + stats().num_waiting + stats().num_blocks_used == 0
+        })
+        .await;
+    }
+}
+
+pub const CANARY: &str = r#"{"prompt": "a", "temperature": 0, "max_tokens": 100}"#;
+
+pub fn engine(gate: Arc<Gate>, config: EngineConfig) -> EngineHandle {
+    let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
+    let template = ChatTemplate::new(template, TemplateTokens::default()).unwrap();
+    let info = ModelInfo {
+        name: MODEL.to_owned(),
+        description: "recites the alphabet".to_owned(),
+        max_model_len: usize::MAX,
+        vocab_size: usize::MAX,
+    };
+    Engine::start(Alphabet { gate }, tokenizer(), template, info, config)
+}
+
+/// A listener whose connections hold little, so that a client that does not read is noticed soon.
+fn listener() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(8 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.listen(64).unwrap()
+}
+
+/// Looks again and again until something is so.
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
