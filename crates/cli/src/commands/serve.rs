@@ -1,0 +1,161 @@
+//! `brisk serve`: the server, from the first log line to the last drained reply.
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result, anyhow};
+use brisk_gateway::{Gateway, GatewayConfig};
+use brisk_server::ServerConfig;
+use tokio::sync::oneshot;
+
+use crate::{
+    config::Config,
+    loading::{self, Opened},
+};
+
+/// Exit status after a second Ctrl-C: that of a process ended by SIGINT.
+const INTERRUPTED: i32 = 130;
+
+pub(crate) fn run(config: &Config) -> Result<()> {
+    config.check_exposure()?;
+    // Both fail at once where they fail: a missing file, a port that is taken.
+    let opened = loading::open(config)?;
+    let (listener, address) = listen(config.address)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config.clone(), opened, listener, address));
+    // A model that is still being loaded is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).with_context(|| match address.port() {
+        0 => format!("listening on {address}"),
+        port => format!("listening on {address} (is port {port} in use? choose one with --port)"),
+    })?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+async fn serve(
+    config: Config,
+    opened: Opened,
+    listener: TcpListener,
+    address: SocketAddr,
+) -> Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let server_config = ServerConfig {
+        api_keys: config.api_keys.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+        max_body_bytes: config.max_body_bytes,
+        max_connections: config.max_connections,
+        header_timeout: config.header_timeout,
+        body_timeout: config.body_timeout,
+        write_timeout: config.write_timeout,
+        idle_timeout: config.idle_timeout,
+        shutdown_grace: config.shutdown_grace,
+        ..ServerConfig::default()
+    };
+    let gateway = Arc::new(Gateway::loading(GatewayConfig::default()));
+    let (failed, failure) = oneshot::channel();
+    tokio::spawn({
+        let gateway = Arc::clone(&gateway);
+        async move {
+            if let Err(error) = run_engine(config, opened, &gateway, address).await {
+                // Nobody listens when the server has ended for another reason.
+                let _ = failed.send(error);
+            }
+        }
+    });
+    let mut signals = Signals::new()?;
+    let reason = Arc::new(Mutex::new(None));
+    let shutdown = {
+        let reason = Arc::clone(&reason);
+        async move {
+            tokio::select! {
+                name = signals.next() => tracing::info!(signal = name, "shutting down"),
+                Ok(error) = failure => {
+                    *reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
+            }
+            tokio::spawn(async move {
+                signals.next().await;
+                #[expect(clippy::exit, reason = "whoever asks twice does not want to wait")]
+                std::process::exit(INTERRUPTED);
+            });
+        }
+    };
+    brisk_server::serve(listener, gateway, server_config, shutdown).await?;
+    let reason = reason.lock().unwrap_or_else(PoisonError::into_inner).take();
+    reason.map_or(Ok(()), Err)
+}
+
+/// Loads the model while the server already says that it does, then waits for the engine's end,
+/// which comes after the server's or is a failure.
+async fn run_engine(
+    config: Config,
+    opened: Opened,
+    gateway: &Gateway,
+    address: SocketAddr,
+) -> Result<()> {
+    let loaded = tokio::task::spawn_blocking(move || loading::start_engine(&config, &opened)).await;
+    let engine = loaded.context("loading the model")??;
+    gateway.attach(engine.clone());
+    announce(address);
+    engine.stopped().await;
+    Err(anyhow!("the engine stopped: see the log"))
+}
+
+/// The one line that scripts wait for. A closed standard output does not stop the server.
+fn announce(address: SocketAddr) {
+    let mut out = io::stdout().lock();
+    let written =
+        writeln!(out, "Brisk is listening on http://{address}").and_then(|()| out.flush());
+    if let Err(error) = written {
+        tracing::warn!(%error, %address, "ready, but standard output is closed");
+    }
+}
+
+/// Requests to end: SIGINT (Ctrl-C) and SIGTERM.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> &'static str {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    }
+}

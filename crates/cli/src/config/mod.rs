@@ -1,0 +1,176 @@
+//! The program's configuration: every source joined, every value checked, before anything starts.
+
+mod raw;
+pub(crate) mod settings;
+mod sources;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use brisk_kernels::CpuLevel;
+use thiserror::Error;
+
+pub(crate) use raw::{Origin, RawConfig};
+pub(crate) use sources::Sources;
+pub(crate) use values::show_bytes;
+
+use sources::{DEFAULT_FILE, FILE_VARIABLE, MAX_FILE_BYTES};
+
+/// Why the program does not start. Always the caller's move.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum ConfigError {
+    #[error("{path}, line {line}: unknown key \"{key}\"{}", did_you_mean(.suggestion.as_deref()))]
+    UnknownKey { key: String, path: String, line: usize, suggestion: Option<String> },
+    #[error("{path}, line {line}: {message}")]
+    Syntax { path: String, line: usize, message: String },
+    #[error("{name} is {found} ({origin}), it must be {expected}")]
+    WrongType { name: &'static str, found: &'static str, expected: &'static str, origin: Origin },
+    #[error("{name} is {value} ({origin}), it must be {expected}")]
+    BadValue { name: &'static str, value: String, expected: String, origin: Origin },
+    #[error("{name} is set twice ({origin})")]
+    Twice { name: &'static str, origin: Origin },
+    #[error(
+        "host {host} can be reached from other machines and no API key is set: add --api-key KEY \
+         (or BRISK_API_KEYS), or serve on 127.0.0.1"
+    )]
+    OpenToAll { host: IpAddr },
+    #[error("{path} has {num_bytes} bytes, a configuration file has at most {max_bytes}")]
+    TooLong { path: String, num_bytes: u64, max_bytes: u64 },
+    #[error("cannot read {path}: {message}")]
+    Unreadable { path: String, message: String },
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map(|it| format!(", did you mean \"{it}\"?")).unwrap_or_default()
+}
+
+/// Checked settings; not `Debug`, as it holds keys. `None` means that the default depends on the model or the machine.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) model: Option<PathBuf>,
+    pub(crate) model_name: Option<String>,
+    pub(crate) threads: Option<usize>,
+    pub(crate) cpu: Option<CpuLevel>,
+    pub(crate) max_model_len: Option<usize>,
+    pub(crate) max_num_batched_tokens: usize,
+    pub(crate) max_num_seqs: usize,
+    pub(crate) max_queued_requests: usize,
+    pub(crate) kv_cache_bytes: Option<u64>,
+    pub(crate) address: SocketAddr,
+    pub(crate) api_keys: Vec<String>,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) max_connections: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) log_level: String,
+    pub(crate) log_json: bool,
+}
+
+impl Config {
+    /// Checks every value on its own. Rules that join several stand in [`Self::check_exposure`].
+    pub(crate) fn check(raw: &RawConfig) -> Result<Self, ConfigError> {
+        use settings as s;
+        let count = |setting| Ok(raw.size(setting)?.unwrap_or_default());
+        let port = raw.number(&s::PORT)?.and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
+        Ok(Self {
+            model: raw.text(&s::MODEL)?.map(PathBuf::from),
+            model_name: raw.text(&s::MODEL_NAME)?,
+            threads: raw.size(&s::THREADS)?,
+            // "auto" is no level, and every other word of the choice is one.
+            cpu: raw.text(&s::CPU)?.and_then(|it| it.parse().ok()),
+            max_model_len: raw.size(&s::MAX_MODEL_LEN)?,
+            max_num_batched_tokens: count(&s::MAX_NUM_BATCHED_TOKENS)?,
+            max_num_seqs: count(&s::MAX_NUM_SEQS)?,
+            max_queued_requests: count(&s::MAX_QUEUED_REQUESTS)?,
+            kv_cache_bytes: raw.number(&s::KV_CACHE_BYTES)?,
+            address: SocketAddr::new(host(raw)?, port),
+            api_keys: raw.list(&s::API_KEYS)?,
+            max_body_bytes: count(&s::MAX_BODY_BYTES)?,
+            allowed_hosts: raw.list(&s::ALLOWED_HOSTS)?,
+            max_connections: count(&s::MAX_CONNECTIONS)?,
+            header_timeout: raw.duration(&s::HEADER_TIMEOUT)?,
+            body_timeout: raw.duration(&s::BODY_TIMEOUT)?,
+            write_timeout: raw.duration(&s::WRITE_TIMEOUT)?,
+            idle_timeout: raw.duration(&s::IDLE_TIMEOUT)?,
+            shutdown_grace: raw.duration(&s::SHUTDOWN_GRACE)?,
+            log_level: raw.text(&s::LOG_LEVEL)?.unwrap_or_default(),
+            log_json: raw.text(&s::LOG_FORMAT)?.as_deref() == Some("json"),
+        })
+    }
+
+    /// Refuses to serve other machines without a key.
+    pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
+        let host = self.address.ip();
+        if host.to_canonical().is_loopback() || !self.api_keys.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::OpenToAll { host })
+        }
+    }
+}
+
+fn host(raw: &RawConfig) -> Result<IpAddr, ConfigError> {
+    let text = raw.text(&settings::HOST)?.unwrap_or_default();
+    if text == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(&text);
+    bare.parse().map_err(|_| ConfigError::BadValue {
+        name: settings::HOST.name,
+        value: format!("{text:?}"),
+        expected: "an IP address or localhost".to_owned(),
+        origin: raw.get(&settings::HOST).map_or(Origin::Default, |it| it.origin.clone()),
+    })
+}
+
+/// Reads the environment, `.env` and the configuration file, and joins them with `flags`.
+pub(crate) fn load(
+    flags: Vec<(&'static str, Vec<String>)>,
+    file: Option<PathBuf>,
+) -> Result<RawConfig, ConfigError> {
+    // Values that are not Unicode cannot be ours: every setting is text.
+    let environment: BTreeMap<String, String> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let named = file.or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
+    let file = match named {
+        Some(path) => Some((path.display().to_string(), read_file(&path)?)),
+        None => read_if_there(Path::new(DEFAULT_FILE))?.map(|it| (DEFAULT_FILE.to_owned(), it)),
+    };
+    let dot_env = read_if_there(Path::new(".env"))?;
+    RawConfig::collect(&Sources { flags, environment, dot_env, file })
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => read_file(path).map(Some),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let shown = || path.display().to_string();
+    let unreadable = |message: String| ConfigError::Unreadable { path: shown(), message };
+    let metadata = fs::metadata(path).map_err(|it| unreadable(it.to_string()))?;
+    if !metadata.is_file() {
+        return Err(unreadable("it is not a file".to_owned()));
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        let (num_bytes, max_bytes) = (metadata.len(), MAX_FILE_BYTES);
+        return Err(ConfigError::TooLong { path: shown(), num_bytes, max_bytes });
+    }
+    fs::read_to_string(path).map_err(|it| unreadable(it.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

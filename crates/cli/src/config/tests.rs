@@ -1,0 +1,226 @@
+//! Rows of sources, and the value and origin, or the refusal, that must come of them.
+
+use super::{
+    Config, ConfigError, RawConfig, Sources,
+    settings::{self, Setting},
+};
+
+/// Sources from words: `flag NAME=VALUE`, `env NAME=VALUE`, `dotenv LINE`, `file LINE`.
+fn sources(rows: &[&str]) -> Sources {
+    let mut sources = Sources::default();
+    for row in rows {
+        let (place, text) = row.split_once(' ').unwrap();
+        let pair = || text.split_once('=').unwrap();
+        match place {
+            "flag" => {
+                let (name, value) = pair();
+                let setting = settings::ALL.into_iter().find(|it| it.name == name).unwrap();
+                sources.flags.push((setting.name, vec![value.to_owned()]));
+            }
+            "env" => {
+                let (name, value) = pair();
+                sources.environment.insert(name.to_owned(), value.to_owned());
+            }
+            "dotenv" => {
+                let lines = sources.dot_env.get_or_insert_default();
+                *lines = format!("{lines}{text}\n");
+            }
+            "file" => {
+                let (_, lines) =
+                    sources.file.get_or_insert_with(|| ("brisk.toml".to_owned(), String::new()));
+                *lines = format!("{lines}{text}\n");
+            }
+            other => panic!("no place is called {other}"),
+        }
+    }
+    sources
+}
+
+fn config(rows: &[&str]) -> Result<(RawConfig, Config), ConfigError> {
+    let raw = RawConfig::collect(&sources(rows))?;
+    let config = Config::check(&raw)?;
+    config.check_exposure()?;
+    Ok((raw, config))
+}
+
+/// `setting` has this value and comes from there.
+fn check(rows: &[&str], setting: &Setting, value: &str, origin: &str) {
+    let (raw, _) = config(rows).unwrap_or_else(|it| panic!("{rows:?}: {it}"));
+    let found = match raw.get(setting) {
+        Some(given) => (given.texts.join(","), given.origin.to_string()),
+        None => (setting.default_text().to_owned(), "default".to_owned()),
+    };
+    assert_eq!(found, (value.to_owned(), origin.to_owned()), "{rows:?}");
+}
+
+fn refused(rows: &[&str], expected: &str) {
+    let error = config(rows).map(drop).expect_err(expected).to_string();
+    assert!(error.contains(expected), "{rows:?}: {error:?} does not contain {expected:?}");
+}
+
+#[test]
+fn flags_beat_the_environment_beats_the_file_beats_defaults() {
+    let port = &settings::PORT;
+    let all = ["flag port=1", "env BRISK_PORT=2", "dotenv BRISK_PORT=3", "file port = 4"];
+    check(&all, port, "1", "flag --port");
+    check(&all[1..], port, "2", "environment BRISK_PORT");
+    check(&all[2..], port, "3", "BRISK_PORT in .env, line 1");
+    check(&all[3..], port, "4", "brisk.toml, line 1");
+    check(&[], port, "8080", "default");
+}
+
+#[test]
+fn other_names_of_a_setting_work_after_its_own() {
+    let len = &settings::MAX_MODEL_LEN;
+    check(&["env CTX_SIZE=2048"], len, "2048", "environment CTX_SIZE");
+    check(
+        &["env CTX_SIZE=2048", "env BRISK_MAX_MODEL_LEN=512"],
+        len,
+        "512",
+        "environment BRISK_MAX_MODEL_LEN",
+    );
+    check(&["dotenv export CTX_SIZE='1024' # old"], len, "1024", "CTX_SIZE in .env, line 1");
+    check(&["file ctx_size = 64"], len, "64", "brisk.toml, line 1");
+    let batch = &settings::MAX_NUM_BATCHED_TOKENS;
+    check(&["dotenv N_BATCH=256"], batch, "256", "N_BATCH in .env, line 1");
+    check(&["env BRISK_API_KEY=a, b"], &settings::API_KEYS, "a,b", "environment BRISK_API_KEY");
+}
+
+#[test]
+fn files_may_have_comments_quotes_and_blank_lines() {
+    let rows =
+        ["file # serving", "file ", "file host = \"::1\"", "file api_keys = [\"k1\", \"k2\"]"];
+    check(&rows, &settings::HOST, "::1", "brisk.toml, line 3");
+    check(&rows, &settings::API_KEYS, "k1,k2", "brisk.toml, line 4");
+    let rows =
+        ["dotenv # ours", "dotenv ", "dotenv OTHER=thing", "dotenv BRISK_HOST=\"localhost\""];
+    check(&rows, &settings::HOST, "localhost", "BRISK_HOST in .env, line 4");
+    check(
+        &["dotenv BRISK_PORT=1", "dotenv BRISK_PORT=2"],
+        &settings::PORT,
+        "2",
+        "BRISK_PORT in .env, line 2",
+    );
+    check(&["file "], &settings::PORT, "8080", "default");
+    check(
+        &["file kv_cache_bytes = \"2 GiB\""],
+        &settings::KV_CACHE_BYTES,
+        "2 GiB",
+        "brisk.toml, line 1",
+    );
+    check(
+        &["file kv_cache_bytes = 0x100000"],
+        &settings::KV_CACHE_BYTES,
+        "1048576",
+        "brisk.toml, line 1",
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_what_was_meant() {
+    refused(
+        &["file port = 1", "file max_model_length = 4"],
+        "brisk.toml, line 2: unknown key \"max_model_length\", did you mean \"max_model_len\"?",
+    );
+    refused(&["file prot = 1"], "line 1: unknown key \"prot\", did you mean \"port\"?");
+    refused(&["file zzz = 1"], "brisk.toml, line 1: unknown key \"zzz\"");
+    refused(
+        &["file ", "file [server]", "file port = 1"],
+        "brisk.toml, line 2: unknown key \"server\"",
+    );
+    refused(
+        &["dotenv A=1", "dotenv BRISK_PROT=1"],
+        ".env, line 2: unknown key \"BRISK_PROT\", did you mean \"BRISK_PORT\"?",
+    );
+}
+
+#[test]
+fn a_broken_file_is_refused_with_its_line() {
+    refused(&["file port = 1", "file host: x"], "brisk.toml, line 2: ");
+    refused(&["file port = 1", "file port = 2"], "brisk.toml, line 2: ");
+    refused(
+        &["file ctx_size = 64", "file max_model_len = 64"],
+        "max_model_len is set twice (brisk.toml, line",
+    );
+    refused(
+        &["file port = \"8080\""],
+        "port is string (brisk.toml, line 1), it must be an integer",
+    );
+    refused(&["file host = 1"], "host is integer (brisk.toml, line 1), it must be a string");
+    refused(&["file api_keys = [1]"], "it must be an array of strings");
+    refused(&["dotenv BRISK_PORT 1"], ".env, line 1: a line is NAME=VALUE");
+}
+
+#[test]
+fn a_value_outside_its_range_is_refused_with_its_origin() {
+    refused(
+        &["flag port=70000"],
+        "port is \"70000\" (flag --port), it must be a whole number from 0 to 65535",
+    );
+    refused(&["env BRISK_PORT=-1"], "(environment BRISK_PORT), it must be a whole number");
+    refused(&["file port = -1"], "(brisk.toml, line 1), it must be a whole number from 0 to 65535");
+    refused(&["flag threads=0"], "it must be a whole number from 1 to 1024");
+    refused(&["flag max_queued_requests=9223372036854775808"], "from 1 to 65536");
+    refused(&["flag max_queued_requests=-1"], "from 1 to 65536");
+    refused(&["flag cpu=sse"], "one of auto, reference, neon, avx2, avx512");
+    refused(&["flag body_timeout=0"], "a time from 1ms to 24h");
+    refused(&["flag max_body_bytes=lots"], "a number of bytes from 1 KiB to 1 GiB");
+    refused(
+        &["flag host=example.org"],
+        "host is \"example.org\" (flag --host), it must be an IP address or localhost",
+    );
+    refused(&["flag model="], "model is \"\" (flag --model), it must be a text that is not empty");
+}
+
+#[test]
+fn an_address_for_everyone_needs_a_key_and_an_empty_key_is_none() {
+    for host in ["0.0.0.0", "::", "192.168.1.5", "[::]"] {
+        refused(&[&format!("flag host={host}")], "no API key is set: add --api-key KEY");
+        let (_, config) = config(&[&format!("flag host={host}"), "flag api_keys=k"]).unwrap();
+        assert_eq!(config.api_keys, ["k"]);
+    }
+    for host in ["127.0.0.1", "127.8.8.8", "::1", "localhost", "[::1]", "::ffff:127.0.0.1"] {
+        assert!(config(&[&format!("flag host={host}")]).is_ok(), "{host}");
+    }
+    for key in ["", " ", "k,", "a b"] {
+        refused(
+            &[&format!("env BRISK_API_KEYS={key}")],
+            "api_keys is not usable (environment BRISK_API_KEYS)",
+        );
+    }
+    refused(&["file api_keys = []"], "api_keys is not usable");
+    refused(&["file api_keys = [\"\"]"], "api_keys is not usable");
+    refused(&["file api_key = \"\""], "api_keys is not usable");
+}
+
+#[test]
+fn a_refused_key_is_never_repeated() {
+    let error = config(&["env BRISK_API_KEYS=secret words"]).unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_called_brisk_do_no_harm() {
+    let rows = [
+        "env BRISK_PORT=tcp://10.0.0.1:8080",
+        "env BRISK_SERVICE_HOST=10.0.0.1",
+        "env BRISK_PORT_8080_TCP=tcp://10.0.0.1:8080",
+        "env BRISK_PROT=1",
+        "env PATH=/bin",
+    ];
+    check(&rows, &settings::PORT, "8080", "default");
+    let (raw, _) = config(&rows).unwrap();
+    assert_eq!(raw.strange_variables, ["BRISK_PORT", "BRISK_PROT (did you mean BRISK_PORT?)"]);
+}
+
+#[test]
+fn every_default_is_a_value_that_its_own_check_accepts() {
+    let (raw, config) = config(&[]).unwrap();
+    for setting in settings::ALL {
+        raw.value(setting).unwrap();
+    }
+    assert_eq!(config.address.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.max_num_seqs, config.max_queued_requests), (8, 64));
+    assert_eq!((config.max_num_batched_tokens, config.max_body_bytes), (512, 8 << 20));
+    assert_eq!((config.model, config.threads, config.cpu), (None, None, None));
+}

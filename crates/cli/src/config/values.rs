@@ -1,0 +1,198 @@
+//! Reads the text of one value: numbers, bytes, times, words.
+
+use std::time::Duration;
+
+use super::settings::Kind;
+
+/// A value whose kind was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Text(String),
+    List(Vec<String>),
+    Number(u64),
+    Duration(Duration),
+}
+
+/// Reads `texts` (several for a list, one otherwise) as a `kind`, or says what it must be.
+pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
+    let text = texts.last().map(|it| it.trim()).unwrap_or_default();
+    let within = |value: Option<u64>, min, max| value.filter(|it| (min..=max).contains(it));
+    match kind {
+        Kind::Text | Kind::Path => {
+            if text.is_empty() || text.chars().any(char::is_control) {
+                return Err("a text that is not empty".to_owned());
+            }
+            Ok(Value::Text(text.to_owned()))
+        }
+        Kind::List { .. } => {
+            // An empty API key must never mean "no key needed".
+            let good = |it: &String| !it.is_empty() && it.bytes().all(|it| it.is_ascii_graphic());
+            if texts.is_empty() || !texts.iter().all(good) {
+                return Err("words of visible ASCII characters, none of them empty".to_owned());
+            }
+            Ok(Value::List(texts.to_vec()))
+        }
+        Kind::Number { min, max } => within(text.parse().ok(), min, max)
+            .map(Value::Number)
+            .ok_or_else(|| format!("a whole number from {min} to {max}")),
+        Kind::Bytes { min, max } => {
+            within(bytes(text), min, max).map(Value::Number).ok_or_else(|| {
+                let (min, max) = (show_bytes(min), show_bytes(max));
+                format!("a number of bytes from {min} to {max}, such as \"8 MiB\"")
+            })
+        }
+        Kind::Duration { min_ms, max_ms } => within(millis(text), min_ms, max_ms)
+            .map(|it| Value::Duration(Duration::from_millis(it)))
+            .ok_or_else(|| {
+                let (min, max) = (show_millis(min_ms), show_millis(max_ms));
+                format!("a time from {min} to {max}, such as \"30s\" or \"10m\"")
+            }),
+        Kind::Choice(words) => match words.iter().find(|it| **it == text) {
+            Some(word) => Ok(Value::Text((*word).to_owned())),
+            None => Err(format!("one of {}", words.join(", "))),
+        },
+    }
+}
+
+/// A number and a unit: `8388608`, `8MiB`, `8 M`, `1.5 GB`. K, M, G and T are powers of 1024, as
+/// are KiB to TiB; KB to TB are powers of 1000.
+fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return None,
+    };
+    scaled(number, factor)
+}
+
+/// A number and a unit: `30`, `30s`, `1.5 m`, `250ms`.
+fn millis(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    scaled(number, factor)
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(text.len());
+    (&text[..end], text[end..].trim())
+}
+
+fn scaled(number: &str, factor: u64) -> Option<u64> {
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let value = number.parse::<f64>().ok()? * factor as f64;
+    (value.is_finite() && (0.0..9e15).contains(&value)).then_some(value.round() as u64)
+}
+
+/// Bytes for people: `512 B`, `8 MiB`, `1.2 GiB`.
+pub(crate) fn show_bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in units {
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    let text = format!("{value:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+fn show_millis(ms: u64) -> String {
+    match ms {
+        _ if ms.is_multiple_of(3_600_000) && ms > 0 => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_their_unit() {
+        let check = |text: &str, expected| assert_eq!(bytes(text), expected, "{text}");
+        check("0", Some(0));
+        check("8388608", Some(8 << 20));
+        check("8 MiB", Some(8 << 20));
+        check("8MB", Some(8_000_000));
+        check("1.5 g", Some(3 << 29));
+        check("2k", Some(2048));
+        check("", None);
+        check("-1", None);
+        check("8 bananas", None);
+        check("1e9", None);
+        check("99999999999999999999", None);
+        check("99999999999 TiB", None);
+        check(".", None);
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        let check = |text: &str, expected| assert_eq!(millis(text), expected, "{text}");
+        check("30", Some(30_000));
+        check("30s", Some(30_000));
+        check("250 ms", Some(250));
+        check("1.5m", Some(90_000));
+        check("24h", Some(86_400_000));
+        check("soon", None);
+        check("-5s", None);
+        check("NaN", None);
+    }
+
+    #[test]
+    fn bytes_are_shown_for_people() {
+        let check = |bytes, expected: &str| assert_eq!(show_bytes(bytes), expected);
+        check(0, "0 B");
+        check(1023, "1023 B");
+        check(1024, "1 KiB");
+        check(8 << 20, "8 MiB");
+        check((1 << 30) - 1, "1 GiB");
+        check(847_249_408, "808 MiB");
+        check(1_300_000_000, "1.2 GiB");
+    }
+
+    #[test]
+    fn a_value_outside_its_range_says_the_range() {
+        let check = |kind, text: &str, expected: &str| {
+            assert_eq!(read(kind, &[text.to_owned()]), Err(expected.to_owned()), "{text}");
+        };
+        let port = Kind::Number { min: 0, max: 65535 };
+        check(port, "70000", "a whole number from 0 to 65535");
+        check(port, "-1", "a whole number from 0 to 65535");
+        check(port, "http", "a whole number from 0 to 65535");
+        check(Kind::Choice(&["a", "b"]), "c", "one of a, b");
+        let time = Kind::Duration { min_ms: 1, max_ms: 86_400_000 };
+        check(time, "0", "a time from 1ms to 24h, such as \"30s\" or \"10m\"");
+        let body = Kind::Bytes { min: 1024, max: 1 << 30 };
+        check(body, "3", "a number of bytes from 1 KiB to 1 GiB, such as \"8 MiB\"");
+        for key in ["", " ", "a b", "schlüssel", "line\n"] {
+            check(
+                Kind::List { secret: true },
+                key,
+                "words of visible ASCII characters, none of them empty",
+            );
+        }
+    }
+}
