@@ -7,7 +7,7 @@ use half::f16;
 
 use super::{
     ColumnWork, Emit,
-    tile::{Lines, Products},
+    tile::{Lines, Products, larger, reduce},
 };
 use crate::{BLOCK_SIZE, kv_store::LINE};
 
@@ -103,6 +103,11 @@ impl Products for Plain {
                 line.as_chunks_mut::<{ LINE / 2 }>().0[half] = *group;
             }
         }
+    }
+
+    #[inline(always)]
+    fn largest(self, line: &[f32; LINE]) -> f32 {
+        reduce(*line, larger)
     }
 }
 

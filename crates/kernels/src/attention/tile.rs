@@ -22,6 +22,9 @@ pub(super) trait Products: Copy {
         values: Lines<'_>,
         sums: &mut [[f32; LINE]],
     );
+
+    /// The largest number of a line.
+    fn largest(self, line: &[f32; LINE]) -> f32;
 }
 
 /// The keys or values of one block.
@@ -60,7 +63,13 @@ impl RunningSoftmax {
     ///
     /// For a line without visible scores the weights are zero and the factor is one.
     #[inline(always)]
-    fn absorb(&mut self, line: &mut [f32; LINE], visible: u32, softcap: Option<f32>) -> f32 {
+    fn absorb<P: Products>(
+        &mut self,
+        products: P,
+        line: &mut [f32; LINE],
+        visible: u32,
+        softcap: Option<f32>,
+    ) -> f32 {
         if let Some(cap) = softcap {
             let inverse = 1.0 / cap;
             for score in line.iter_mut() {
@@ -72,30 +81,33 @@ impl RunningSoftmax {
                 *score = if visible >> i & 1 == 1 { *score } else { f32::NEG_INFINITY };
             }
         }
-        let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
-        let pairs = std::array::from_fn(|i| larger(halves[0][i], halves[1][i]));
-        let largest = larger(self.largest, reduce::<{ LINE / 2 }>(pairs, larger));
+        let largest = larger(self.largest, products.largest(line));
         let correction = math::exp(self.largest - largest);
         self.largest = largest;
         for score in line.iter_mut() {
             *score = math::exp(*score - largest);
         }
         let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
-        for (i, sum) in self.sums.iter_mut().enumerate() {
+        let mut sums = self.sums;
+        for (i, sum) in sums.iter_mut().enumerate() {
             *sum = sum.mul_add(correction, halves[0][i] + halves[1][i]);
         }
+        self.sums = sums;
         correction
     }
 }
 
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(super) fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
 /// Combines all lanes, always in the same order.
 #[inline(always)]
-fn reduce<const N: usize>(mut lanes: [f32; N], combine: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn reduce<const N: usize>(
+    mut lanes: [f32; N],
+    combine: impl Fn(f32, f32) -> f32,
+) -> f32 {
     let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
@@ -156,7 +168,7 @@ pub(super) fn absorb_block<P: Products>(products: P, view: TileView<'_, impl Fn(
     for (i, ((line, softmax), sums)) in
         lines.iter_mut().zip(softmax).zip(sums_per_column).enumerate()
     {
-        let correction = softmax.absorb(line, visible(i), softcap);
+        let correction = softmax.absorb(products, line, visible(i), softcap);
         // Most blocks bring no new maximum, and the product with one would change nothing.
         if correction < 1.0 {
             for sum in sums.as_flattened_mut() {

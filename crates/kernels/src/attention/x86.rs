@@ -6,9 +6,11 @@
 #![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
 
 use std::arch::x86_64::{
-    __m256, __m512, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_cvtph_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m256, __m512, _MM_HINT_T0, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
+    _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_castps256_ps128, _mm256_cvtph_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_cvtph_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_max_ps, _mm512_reduce_max_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_storeu_ps,
 };
 
@@ -56,6 +58,12 @@ impl Products for Avx512 {
         // SAFETY: holding an `Avx512` proves the features.
         unsafe { add_values_avx512(weights, values, sums) }
     }
+
+    #[inline(always)]
+    fn largest(self, line: &[f32; LINE]) -> f32 {
+        // SAFETY: holding an `Avx512` proves the features.
+        unsafe { largest_avx512(line) }
+    }
 }
 
 /// Made in [`attend_avx2`] only, which runs where the features exist.
@@ -81,6 +89,12 @@ impl Products for Avx2 {
     ) {
         // SAFETY: holding an `Avx2` proves the features.
         unsafe { add_values_avx2(weights, values, sums) }
+    }
+
+    #[inline(always)]
+    fn largest(self, line: &[f32; LINE]) -> f32 {
+        // SAFETY: holding an `Avx2` proves the features.
+        unsafe { largest_avx2(line) }
     }
 }
 
@@ -128,6 +142,13 @@ fn add_values_avx512<const N: usize>(
             store_avx512(&mut sums[column * lines_per_value + i], part);
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn largest_avx512(line: &[f32; LINE]) -> f32 {
+    let [low, high] = load_avx512(line);
+    _mm512_reduce_max_ps(_mm512_max_ps(low, high))
 }
 
 #[inline]
@@ -214,6 +235,17 @@ fn add_values_avx2<const N: usize>(
             store_avx2(&mut line.as_chunks_mut().0[half], part);
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn largest_avx2(line: &[f32; LINE]) -> f32 {
+    let (halves, _) = line.as_chunks();
+    let [[a, b], [c, d]] = [load_avx2(&halves[0]), load_avx2(&halves[1])];
+    let eight = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
+    let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
 
 #[inline]
