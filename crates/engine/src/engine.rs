@@ -58,6 +58,13 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> EngineHandle {
         let model = fit_to(model, &runner, &tokenizer);
+        tracing::info!(
+            model = model.name,
+            max_model_len = model.max_model_len,
+            num_blocks = runner.num_blocks(),
+            max_num_seqs = config.max_num_seqs,
+            "engine started"
+        );
         let (inbox, submissions) = sync_channel(config.max_queued_requests.max(1));
         let core = Core::new(runner, Arc::clone(&tokenizer), &config, Arc::clone(&clock));
         let shared = Arc::new(Shared::new(core.stats()));

@@ -1,5 +1,7 @@
 //! The engine on a real model: its greedy tokens are the reference's, alone and in company.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::{fs, path::PathBuf, sync::Arc};
 
 use brisk_engine::{

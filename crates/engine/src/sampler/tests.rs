@@ -24,9 +24,8 @@ fn choose(
 
 /// What may be drawn and how likely it is, by the definitions and a full sort.
 fn reference(logits: &[f32], params: &SamplingParams) -> Vec<(TokenId, f64)> {
-    let scaled = |&it: &f32| f64::from(it) / f64::from(params.temperature);
-    let mut all: Vec<(TokenId, f64)> =
-        (0..).zip(logits.iter().map(scaled)).map(|(token, it)| (token, it)).collect();
+    let scaled = logits.iter().map(|&it| f64::from(it) / f64::from(params.temperature));
+    let mut all: Vec<(TokenId, f64)> = (0..).zip(scaled).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     if params.top_k > 0 {
         all.truncate(params.top_k as usize);
@@ -82,8 +81,8 @@ fn filters_keep_what_the_definitions_keep() {
         let mut chance = Chance::new(seed);
         let len = [3, 60, 3000][chance.below(3)];
         let logits: Vec<f32> = (0..len).map(|_| 12.0 * chance.unit()).collect();
-        let mut params = SamplingParams::default();
-        params.temperature = 0.2 + 1.8 * chance.unit();
+        let temperature = 0.2 + 1.8 * chance.unit();
+        let mut params = SamplingParams { temperature, ..SamplingParams::default() };
         if chance.once_in(2) {
             params.top_k = chance.below(2 * len) as u32;
         }
@@ -136,22 +135,22 @@ fn draws_follow_the_distribution() {
         let params = SamplingParams { top_k, top_p, temperature: 0.9, ..Default::default() };
         let choice = ChoiceSampler::new(Arc::new(params.clone()), 11, &[]);
         let num_draws = 20_000;
-        let mut counts = [0.0; 5];
+        let mut counts = [0u32; 5];
         let mut sampler = Sampler::default();
         let mut tokens = vec![];
         for _ in 0..num_draws {
             let sampled = sampler.sample(&choice, &tokens, 0, &mut logits.clone()).unwrap();
-            counts[sampled.token as usize] += 1.0;
+            counts[sampled.token as usize] += 1;
             tokens.push(sampled.token);
         }
         for (token, probability) in reference(&logits, &params) {
-            let share = counts[token as usize] / f64::from(num_draws);
+            let share = f64::from(counts[token as usize]) / f64::from(num_draws);
             // Four standard deviations; the seed is fixed, so this holds forever or never.
             let tolerance = 4.0 * (probability * (1.0 - probability) / f64::from(num_draws)).sqrt();
             assert!((share - probability).abs() < tolerance, "{token}: {share} of {probability}");
-            counts[token as usize] = 0.0;
+            counts[token as usize] = 0;
         }
-        assert_eq!(counts, [0.0; 5], "nothing else is drawn");
+        assert_eq!(counts, [0; 5], "nothing else is drawn");
     }
 }
 
