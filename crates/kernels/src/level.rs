@@ -11,6 +11,7 @@ macro_rules! for_each_level {
      body = $body:path; reference = $reference:path;) => {
         $(#[$meta])*
         $vis fn $name(cpu: crate::cpu::Cpu, $($arg: $type),*) {
+            #[allow(unused_imports, reason = "not every architecture has a level of its own")]
             use crate::cpu::CpuLevel;
 
             #[cfg(target_arch = "x86_64")]

@@ -20,8 +20,6 @@
 use std::{
     any::Any,
     cell::Cell,
-    marker::PhantomData,
-    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr,
     sync::{
@@ -30,6 +28,11 @@ use std::{
     },
     thread::{self, JoinHandle, Thread},
 };
+
+mod slices;
+
+pub(crate) use slices::SharedSlice;
+pub use slices::StripMut;
 
 /// How often a waiting thread looks again before it sleeps. One look takes 10 to 40 ns (the pause
 /// instruction differs that much between processors), so this is 5 to 20 microseconds.
@@ -101,9 +104,9 @@ impl ThreadPool {
     ) {
         assert!(chunk_len > 0, "a chunk must hold at least one item");
         let shared = SharedSlice::new(data);
-        self.run(shared.len.div_ceil(chunk_len), |index| {
+        self.run(shared.len().div_ceil(chunk_len), |index| {
             let start = index * chunk_len;
-            let end = (start + chunk_len).min(shared.len);
+            let end = (start + chunk_len).min(shared.len());
             // SAFETY: `run` gives each index to one call only, and the ranges of two indices do not
             // overlap.
             task(index, unsafe { shared.slice_mut(start..end) });
@@ -129,7 +132,7 @@ impl ThreadPool {
             let columns = start..(start + strip_len).min(row_len);
             // Strips of two indices have no column in common, and `run` gives each index to one
             // call only: this is the one strip with these columns.
-            task(index, StripMut { data: &shared, row_len, num_rows, columns });
+            task(index, StripMut::new(&shared, row_len, num_rows, columns));
         });
     }
 
@@ -166,67 +169,6 @@ impl Drop for ThreadPool {
 impl std::fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ThreadPool").field("num_threads", &self.num_threads()).finish()
-    }
-}
-
-/// Some columns of all rows of a matrix, given out by [`ThreadPool::strips_mut`].
-#[derive(Debug)]
-pub struct StripMut<'a, T> {
-    data: &'a SharedSlice<'a, T>,
-    row_len: usize,
-    num_rows: usize,
-    columns: Range<usize>,
-}
-
-impl<T> StripMut<'_, T> {
-    /// How many rows the matrix has.
-    pub fn num_rows(&self) -> usize {
-        self.num_rows
-    }
-
-    /// Which columns of the matrix these are.
-    pub fn columns(&self) -> Range<usize> {
-        self.columns.clone()
-    }
-
-    /// This strip's part of a row.
-    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
-        assert!(row < self.num_rows, "row {row} of a matrix of {}", self.num_rows);
-        let start = row * self.row_len;
-        // SAFETY: only this strip has these columns, and it is borrowed mutably for as long as the
-        // slice lives. The row was checked above, the columns when the strip was made.
-        unsafe { self.data.slice_mut(start + self.columns.start..start + self.columns.end) }
-    }
-}
-
-/// A slice that several threads write at once, each to its own part.
-#[derive(Debug)]
-pub(crate) struct SharedSlice<'a, T> {
-    start: *mut T,
-    len: usize,
-    borrow: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: through a shared reference the slice can only be reached by `slice_mut`, whose callers
-// promise that no two threads hold overlapping parts. `T: Send` lets another thread hold a part.
-unsafe impl<T: Send> Sync for SharedSlice<'_, T> {}
-
-impl<'a, T> SharedSlice<'a, T> {
-    pub(crate) fn new(data: &'a mut [T]) -> Self {
-        Self { start: data.as_mut_ptr(), len: data.len(), borrow: PhantomData }
-    }
-
-    /// Borrows a part of the slice.
-    ///
-    /// # Safety
-    ///
-    /// - While the returned slice lives, no other part that overlaps it may be borrowed.
-    #[expect(clippy::mut_from_ref, reason = "the caller promises that parts do not overlap")]
-    pub(crate) unsafe fn slice_mut(&self, range: Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len, "a part inside the slice");
-        // SAFETY: the range is inside the slice that `new` borrowed for `'a`, and the caller
-        // promises that no other borrow overlaps it.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }
 
