@@ -5,6 +5,7 @@ use std::{ffi::OsStr, path::Path};
 use anyhow::Result;
 
 use crate::{
+    server::Server,
     shell::{Tally, answers, run, run_with},
     tidy, tools,
 };
@@ -51,14 +52,14 @@ fn e2e_steps(root: &Path, tally: &mut Tally) {
         run(root, &binary, &args)
     });
     tally.step("demonstration model", || {
-        run(root, "python3", &["demo/evaluate.py", "--binary", &binary])
+        let server = Server::start(root, &binary)?;
+        run(root, "python3", &["demo/evaluate.py", "--url", &server.url])
     });
     tally.step("bad input", || {
         run(root, "python3", &["tests/e2e/bad_inputs/run.py", "--binary", &binary])
     });
     tally.step("OpenAI client", || {
-        let python =
-            tools::python_environment(root, "e2e-venv", "tests/e2e/requirements.txt")?;
+        let python = tools::python_environment(root, "e2e-venv", "tests/e2e/requirements.txt")?;
         run(root, &python.to_string_lossy(), &["tests/e2e/openai_client.py", "--binary", &binary])
     });
     let chromium = tools::chromium(root);
@@ -68,7 +69,9 @@ fn e2e_steps(root: &Path, tally: &mut Tally) {
             let variables = [("CHROMIUM", chromium.as_os_str())];
             run_with(root, "node", &["tests/e2e/page.mjs", "--binary", &binary], &variables)
         }),
-        (None, _) => tally.skip("page in Chromium", "there is no Chromium and none could be installed"),
+        (None, _) => {
+            tally.skip("page in Chromium", "there is no Chromium and none could be installed")
+        }
         (_, false) => tally.skip("page in Chromium", "there is no npm"),
     }
 }
@@ -78,9 +81,8 @@ fn aarch64(root: &Path, tally: &mut Tally) {
     const TARGET: &str = "aarch64-unknown-linux-gnu";
     let print = ["--print", "target-libdir", "--target", TARGET];
     let library = std::process::Command::new("rustc").args(print).output();
-    let has_std = library.is_ok_and(|output| {
-        Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
-    });
+    let has_std = library
+        .is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir());
     if has_std {
         tally.step("aarch64", || {
             run_cargo(root, &["check", "--package", "brisk-kernels", "--target", TARGET])

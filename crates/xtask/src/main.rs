@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a chore's output is its result")]
 
 mod ci;
+mod server;
 mod shell;
 mod tidy;
 mod tools;

@@ -84,7 +84,8 @@ fn source_file(root: &Path, path: &Path, findings: &mut Vec<String>) -> Result<(
             findings.push(format!("{shown}:{} has a leftover {leftover}", number + 1));
         }
     }
-    let may_hold_unsafe = shown.starts_with("crates/kernels/") || shown.ends_with("formats/src/mapped.rs");
+    let may_hold_unsafe =
+        shown.starts_with("crates/kernels/") || shown.ends_with("formats/src/mapped.rs");
     let keyword = concat!("unsafe", " {");
     if !may_hold_unsafe && text.contains(keyword) {
         findings.push(format!("{shown} holds unsafe code, which belongs to kernels"));
@@ -110,8 +111,7 @@ fn links(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         documents.push(root.join(name));
     }
     for document in documents {
-        let text =
-            fs::read_to_string(&document).with_context(|| document.display().to_string())?;
+        let text = fs::read_to_string(&document).with_context(|| document.display().to_string())?;
         let folder = document.parent().unwrap_or(root);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             let outside = target.contains("://") || target.starts_with("mailto:");

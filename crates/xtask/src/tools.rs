@@ -32,7 +32,8 @@ pub(crate) fn python_environment(root: &Path, name: &str, requirements: &str) ->
     if !python.exists() {
         run(root, "python3", &["-m", "venv", &folder.to_string_lossy()])?;
     }
-    let args = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements];
+    let args =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements];
     run(root, &python.to_string_lossy(), &args)?;
     Ok(python)
 }
