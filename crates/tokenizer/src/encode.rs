@@ -1,8 +1,8 @@
 //! Makes token ids of text, fragment by fragment and word by word.
 
+use crate::TokenId;
 use crate::merge::{Join, Merger, NO_TOKEN};
 use crate::tokenizer::{Model, Tokenizer};
-use crate::TokenId;
 
 /// One encoding under way.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ mod tests {
                 (" ", 1 << 20),
                 ("\n", 100_000),
                 ("1", 100_000),
-                ("a\u{300}", 100_000),
+                ("x\u{302}", 100_000),
                 ("東京は夜の七時", 1 << 20),
                 ("{\"k\":[1,2.5,\"v\"]},", 11_000),
                 ("  x", 300_000),
@@ -252,7 +252,7 @@ mod tests {
                 let (steps, bound) = (encoder.num_steps(), 16 * text.len() as u64);
                 assert!(steps <= bound, "{name}, {part:?}: {steps} steps, {} bytes", text.len());
                 if name != "unigram" {
-                    assert_eq!(tokenizer.decode(&encoder.into_ids()), text, "{name}, {part:?}");
+                    assert!(tokenizer.decode(&encoder.into_ids()) == text, "{name}, {part:?}");
                 }
             }
         }

@@ -11,7 +11,9 @@ pub enum Error {
     #[error("the vocabulary has no tokens")]
     NoTokens,
     /// More tokens, or more bytes of pieces, than ids of 32 bits can name.
-    #[error("the vocabulary has {num_tokens} tokens in {num_bytes} bytes, at most 2^31 of each fit")]
+    #[error(
+        "the vocabulary has {num_tokens} tokens in {num_bytes} bytes, at most 2^31 of each fit"
+    )]
     TooLarge {
         /// Tokens stated.
         num_tokens: usize,
@@ -184,7 +186,9 @@ pub enum TemplateError {
         max_bytes: usize,
     },
     /// Operator's move: an expression or a chain of `elif` is deeper than any real one.
-    #[error("the chat template nests too deep: {num_steps} steps in one {what}, at most {max_steps}")]
+    #[error(
+        "the chat template nests too deep: {num_steps} steps in one {what}, at most {max_steps}"
+    )]
     TooDeep {
         /// `tag`, or `chain of elif`.
         what: &'static str,

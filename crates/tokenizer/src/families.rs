@@ -66,11 +66,8 @@ const BAILING: &str = concat!(
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]|\s+(?!\S)|\s+"
 );
-const SEED_CODER: &str = concat!(
-    contraction!(),
-    r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|",
-    spaces!()
-);
+const SEED_CODER: &str =
+    concat!(contraction!(), r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|", spaces!());
 // Letters of scripts with two cases; the family lists their ranges.
 const DEEPSEEK_LETTERS: &str = concat!(
     r"\s?[",
@@ -92,7 +89,8 @@ const DEEPSEEK_LETTERS: &str = concat!(
     r"\u{10C80}-\u{10CB2}\u{10CC0}-\u{10CF2}\u{118A0}-\u{118DF}\u{1E900}-\u{1E943}",
     r"]+"
 );
-const DEEPSEEK_PUNCTUATION: &str = r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+";
+const DEEPSEEK_PUNCTUATION: &str =
+    r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+";
 const DEEPSEEK_CJK: &str = r"[\u{800}-\u{9FA5}\u{AC00}-\u{D7FF}]+";
 const DEEPSEEK_3: &str = concat!(
     r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"##,
@@ -106,9 +104,10 @@ const DIGIT: &str = r"\p{N}";
 pub(crate) fn family(pre: Option<&str>) -> Result<Family, Error> {
     let patterns: &[&str] = match pre.unwrap_or("default") {
         "default" => &[r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", "[0-9][0-9][0-9]"],
-        "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling" | "exaone4"
-        | "gigachat" | "a.x-4.0" | "mellum" | "modern-bert" | "gpt-neox" | "jina-es" | "jina-de"
-        | "jina-v1-en" | "jina-v2-es" | "jina-v2-de" | "jina-v2-code" | "roberta-bpe" => &[GPT_2],
+        "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling"
+        | "exaone4" | "gigachat" | "a.x-4.0" | "mellum" | "modern-bert" | "gpt-neox"
+        | "jina-es" | "jina-de" | "jina-v1-en" | "jina-v2-es" | "jina-v2-de" | "jina-v2-code"
+        | "roberta-bpe" => &[GPT_2],
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0"
         | "lfm2" | "dbrx" | "smaug-bpe" | "glm4" | "chatglm-bpe" => &[LLAMA_3],
         "qwen2" | "deepseek-r1-qwen" | "stablelm2" | "hunyuan" | "megrez" | "kormo" | "grok-2"
@@ -120,14 +119,9 @@ pub(crate) fn family(pre: Option<&str>) -> Result<Family, Error> {
             &[DIGIT, GPT_2]
         }
         "falcon" => &[r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, "[0-9][0-9][0-9]"],
-        "deepseek-llm" => &[
-            r"[\r\n]",
-            DEEPSEEK_LETTERS,
-            DEEPSEEK_PUNCTUATION,
-            r"\s+$",
-            DEEPSEEK_CJK,
-            r"\p{N}+",
-        ],
+        "deepseek-llm" => {
+            &[r"[\r\n]", DEEPSEEK_LETTERS, DEEPSEEK_PUNCTUATION, r"\s+$", DEEPSEEK_CJK, r"\p{N}+"]
+        }
         "deepseek-coder" => &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, DIGIT],
         "deepseek-v3" | "hunyuan-dense" | "joyai-llm" => {
             &[r"\p{N}{1,3}", r"[\u{4E00}-\u{9FA5}\u{3040}-\u{30FF}]+", DEEPSEEK_3]
@@ -141,7 +135,16 @@ pub(crate) fn family(pre: Option<&str>) -> Result<Family, Error> {
     let rules = patterns.iter().map(|pattern| Rule::isolated(pattern)).collect::<Result<_, _>>()?;
     let is_llama_3 = matches!(
         pre,
-        Some("llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2")
+        Some(
+            "llama3"
+                | "llama-v3"
+                | "llama-bpe"
+                | "falcon3"
+                | "falcon-h1"
+                | "pixtral"
+                | "midm-2.0"
+                | "lfm2"
+        )
     );
     let is_tekken = pre == Some("tekken");
     Ok(Family {

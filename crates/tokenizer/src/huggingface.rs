@@ -85,7 +85,10 @@ impl<'de> Deserialize<'de> for Vocab {
                 Ok(Vocab::Ids(ids))
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vocab, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Vocab, A::Error> {
                 let mut scores = Vec::new();
                 while let Some(entry) = seq.next_element()? {
                     scores.push(entry);
@@ -269,9 +272,7 @@ impl Rules {
             "NFKC" => Normalizer::Nfkc,
             "NFKD" => Normalizer::Nfkd,
             "Lowercase" => Normalizer::Lowercase,
-            "Strip" => {
-                Normalizer::Strip { left: flag("strip_left"), right: flag("strip_right") }
-            }
+            "Strip" => Normalizer::Strip { left: flag("strip_left"), right: flag("strip_right") },
             "Prepend" if text("prepend") == "▁" => {
                 self.text.space_prefix = SpacePrefix::Always;
                 return Ok(());
@@ -324,7 +325,9 @@ impl Rules {
                 let pattern = match (pattern["Regex"].as_str(), pattern["String"].as_str()) {
                     (Some(regex), _) => regex.to_owned(),
                     (None, Some(text)) => regex_syntax_escape(text),
-                    (None, None) => return Err(unsupported("pre_tokenizer", "Split without a pattern")),
+                    (None, None) => {
+                        return Err(unsupported("pre_tokenizer", "Split without a pattern"));
+                    }
                 };
                 Rule::new(&pattern, behavior(&part["behavior"])?, flag("invert", false))?
             }

@@ -12,6 +12,7 @@ mod chat;
 mod encode;
 mod error;
 mod families;
+mod hash;
 mod huggingface;
 mod markup;
 mod merge;

@@ -62,10 +62,19 @@ impl Markup {
 /// plain tags that mark turns, thoughts and tool calls.
 pub(crate) fn looks_reserved(piece: &str) -> bool {
     const TAGS: [&str; 10] = [
-        "think", "tool_call", "tool_response", "tools", "start_of_turn", "end_of_turn",
-        "start_of_image", "end_of_image", "image_soft_token", "tool_calls",
+        "think",
+        "tool_call",
+        "tool_response",
+        "tools",
+        "start_of_turn",
+        "end_of_turn",
+        "start_of_image",
+        "end_of_image",
+        "image_soft_token",
+        "tool_calls",
     ];
-    const NAMES: [&str; 8] = ["<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "_<EOT>"];
+    const NAMES: [&str; 8] =
+        ["<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "_<EOT>"];
     if let Some(inner) = piece.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
         let barred = |bar| inner.len() >= 2 && inner.starts_with(bar) && inner.ends_with(bar);
         let tag = inner.strip_prefix('/').unwrap_or(inner);
@@ -74,7 +83,8 @@ pub(crate) fn looks_reserved(piece: &str) -> bool {
     if let Some(inner) = piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let inner = inner.strip_prefix('/').unwrap_or(inner);
         let in_capitals = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        return inner.starts_with(|c: char| c.is_ascii_uppercase()) && inner.chars().all(in_capitals);
+        return inner.starts_with(|c: char| c.is_ascii_uppercase())
+            && inner.chars().all(in_capitals);
     }
     NAMES.contains(&piece)
 }
@@ -82,10 +92,26 @@ pub(crate) fn looks_reserved(piece: &str) -> bool {
 /// Whether a token of this name ends the reply, by the names families use.
 pub(crate) fn ends_generation(piece: &str) -> bool {
     const NAMES: [&str; 20] = [
-        "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
-        "<|end_of_text|>", "</s>", "<EOT>", "_<EOT>", "[EOT]", "<｜end▁of▁sentence｜>",
-        "<end_of_utterance>", "<|eot|>", "<|return|>", "<|call|>", "<|END_OF_TURN_TOKEN|>",
-        "<eos>", "<|role_end|>", "<turn|>",
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<end_of_turn>",
+        "<|endoftext|>",
+        "<|end_of_text|>",
+        "</s>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "<｜end▁of▁sentence｜>",
+        "<end_of_utterance>",
+        "<|eot|>",
+        "<|return|>",
+        "<|call|>",
+        "<|END_OF_TURN_TOKEN|>",
+        "<eos>",
+        "<|role_end|>",
+        "<turn|>",
     ];
     NAMES.contains(&piece)
 }
@@ -96,9 +122,16 @@ mod tests {
 
     #[test]
     fn structure_is_told_from_text_by_its_form() {
-        for piece in
-            ["<|im_end|>", "<｜User｜>", "[INST]", "[/INST]", "[PAD151646]", "</think>", "<s>", "<tool_call>"]
-        {
+        for piece in [
+            "<|im_end|>",
+            "<｜User｜>",
+            "[INST]",
+            "[/INST]",
+            "[PAD151646]",
+            "</think>",
+            "<s>",
+            "<tool_call>",
+        ] {
             assert!(looks_reserved(piece), "{piece}");
         }
         for piece in ["<|>", "<h1>", "</table>", "    ", "[a]", "[]", "[1]", "ø", "<", "I"] {

@@ -31,19 +31,20 @@ pub(crate) struct Join {
     pub(crate) id: TokenId,
 }
 
+// A pair that can be joined. Symbols only ever grow, so a pair is known by where it begins and by the
+// bytes it covers: what covers them now is what covered them when it was offered.
 #[derive(Clone, Copy, Debug)]
 struct Offer {
-    rank: u32,
-    left: u32,
-    right: u32,
+    // The rank, then the place of the left symbol: lower goes first.
+    order: u64,
     len: u32,
     id: TokenId,
 }
 
 impl Ord for Offer {
-    // The heap gives the greatest first: the lowest rank, then the leftmost.
+    // The heap gives the greatest first.
     fn cmp(&self, other: &Offer) -> Ordering {
-        (other.rank, other.left).cmp(&(self.rank, self.left))
+        other.order.cmp(&self.order)
     }
 }
 
@@ -55,7 +56,7 @@ impl PartialOrd for Offer {
 
 impl PartialEq for Offer {
     fn eq(&self, other: &Offer) -> bool {
-        self.cmp(other) == Ordering::Equal
+        self.order == other.order
     }
 }
 
@@ -97,39 +98,42 @@ impl Merger {
         if let Some(last) = self.symbols.last_mut() {
             last.next = NONE;
         }
-        for right in 1..self.symbols.len() {
-            self.offer(right as u32 - 1, right as u32, &join);
-        }
-        while let Some(offer) = self.offers.pop() {
+        let mut offers = std::mem::take(&mut self.offers).into_vec();
+        let pairs = (1..self.symbols.len() as u32).map(|right| (right - 1, right));
+        offers.extend(pairs.filter_map(|(left, right)| self.offer(left, right, &join)));
+        let mut offers = BinaryHeap::from(offers);
+        while let Some(offer) = offers.pop() {
             self.num_steps += 1;
-            let left = self.symbols[offer.left as usize];
-            let right = self.symbols[offer.right as usize];
+            let at = offer.order as u32;
+            let left = self.symbols[at as usize];
+            let Some(&right) = self.symbols.get(left.next as usize) else { continue };
             // Either side may have been joined to something else since the offer was made.
-            let stale = left.len == 0 || right.len == 0 || left.len + right.len != offer.len;
-            if stale || left.next != offer.right {
+            if left.len == 0 || left.len + right.len != offer.len {
                 continue;
             }
-            self.symbols[offer.right as usize].len = 0;
-            if right.next != NONE {
-                self.symbols[right.next as usize].prev = offer.left;
+            self.symbols[left.next as usize].len = 0;
+            if let Some(after) = self.symbols.get_mut(right.next as usize) {
+                after.prev = at;
             }
-            let joined = &mut self.symbols[offer.left as usize];
+            let joined = &mut self.symbols[at as usize];
             joined.len = offer.len;
             joined.id = offer.id;
             joined.next = right.next;
-            self.offer(left.prev, offer.left, &join);
-            self.offer(offer.left, right.next, &join);
+            offers.extend(self.offer(left.prev, at, &join));
+            offers.extend(self.offer(at, right.next, &join));
         }
+        self.offers = offers;
         self.symbols.iter().filter(|symbol| symbol.len > 0)
     }
 
-    fn offer(&mut self, left: u32, right: u32, join: &impl Fn(&Symbol, &Symbol) -> Option<Join>) {
-        if left == NONE || right == NONE {
-            return;
-        }
-        let (a, b) = (&self.symbols[left as usize], &self.symbols[right as usize]);
-        if let Some(Join { rank, id }) = join(a, b) {
-            self.offers.push(Offer { rank, left, right, len: a.len + b.len, id });
-        }
+    fn offer(
+        &self,
+        left: u32,
+        right: u32,
+        join: &impl Fn(&Symbol, &Symbol) -> Option<Join>,
+    ) -> Option<Offer> {
+        let (a, b) = (self.symbols.get(left as usize)?, self.symbols.get(right as usize)?);
+        let Join { rank, id } = join(a, b)?;
+        Some(Offer { order: u64::from(rank) << 32 | u64::from(left), len: a.len + b.len, id })
     }
 }

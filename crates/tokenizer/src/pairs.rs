@@ -1,9 +1,10 @@
 //! Looks up what two neighbouring tokens merge to.
 
 use crate::TokenId;
+use crate::hash::Seed;
 use crate::merge::Join;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 
 /// The merges of a byte-pair encoding: two ids to the rank and id of their join.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub(crate) struct Pairs(HashMap<u64, (u32, TokenId), Seeded>);
 impl Pairs {
     pub(crate) fn with_capacity(num_merges: usize) -> Pairs {
         // A claim is not memory: the caller's merges are already here, so their number is honest.
-        Pairs(HashMap::with_capacity_and_hasher(num_merges, Seeded::new()))
+        Pairs(HashMap::with_capacity_and_hasher(num_merges, Seeded(Seed::new())))
     }
 
     /// Adds a merge; of two for one pair the better (lower) rank stays.
@@ -33,40 +34,29 @@ fn key(left: TokenId, right: TokenId) -> u64 {
     u64::from(left) << 32 | u64::from(right)
 }
 
-// Folds a 64 x 64 bit product: a few instructions per look-up, where SipHash takes about 15 ns. The
-// odd seed is drawn per table, so that a file cannot aim its merges at one slot.
 #[derive(Clone, Copy, Debug)]
-struct Seeded(u64);
-
-impl Seeded {
-    fn new() -> Seeded {
-        Seeded(RandomState::new().hash_one(0_u8) | 1)
-    }
-}
+struct Seeded(Seed);
 
 impl BuildHasher for Seeded {
-    type Hasher = Fold;
+    type Hasher = Hash;
 
-    fn build_hasher(&self) -> Fold {
-        Fold { seed: self.0, hash: 0 }
+    fn build_hasher(&self) -> Hash {
+        Hash { seed: self.0, hash: 0 }
     }
 }
 
-struct Fold {
-    seed: u64,
+struct Hash {
+    seed: Seed,
     hash: u64,
 }
 
-impl Hasher for Fold {
+impl Hasher for Hash {
     fn write_u64(&mut self, key: u64) {
-        let product = u128::from(key ^ self.seed.rotate_left(32)) * u128::from(self.seed);
-        self.hash = (product >> 64) as u64 ^ product as u64;
+        self.hash = self.seed.of_number(self.hash ^ key);
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.hash ^ u64::from(byte));
-        }
+        self.hash = self.seed.of_bytes(bytes);
     }
 
     fn finish(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! Holds every token's bytes in one place and finds a token by them.
 
+use crate::hash::Seed;
 use crate::{Error, TokenId};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 
 /// What a token is for; decides who may produce it and whether it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub(crate) struct Pieces {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     kinds: Vec<Kind>,
-    // Open addressing; the hasher is seeded per process, so that no file can aim at one slot.
+    // Open addressing, at most half full.
     slots: Vec<u32>,
-    hasher: RandomState,
+    seed: Seed,
     max_len: usize,
 }
 
@@ -51,7 +51,7 @@ impl Pieces {
             ends: Vec::with_capacity(num_tokens),
             kinds: Vec::with_capacity(num_tokens),
             slots: vec![EMPTY; (num_tokens * 2).next_power_of_two()],
-            hasher: RandomState::new(),
+            seed: Seed::new(),
             max_len: 0,
         })
     }
@@ -85,7 +85,7 @@ impl Pieces {
     // The token at these bytes, or the free slot where it would be. Half the slots are free, so it ends.
     fn slot_of(&self, bytes: &[u8]) -> Result<TokenId, usize> {
         let mask = self.slots.len() - 1;
-        let mut slot = self.hasher.hash_one(bytes) as usize & mask;
+        let mut slot = self.seed.of_bytes(bytes) as usize & mask;
         loop {
             match self.slots[slot] {
                 EMPTY => return Err(slot),

@@ -49,15 +49,19 @@ impl Rule {
         let parts = match shortened {
             None => vec![pattern.to_owned()],
             Some(at) => {
-                let (before, after) = (alternatives[..at].join("|"), alternatives[at + 2..].join("|"));
+                let (before, after) =
+                    (alternatives[..at].join("|"), alternatives[at + 2..].join("|"));
                 // An empty list of alternatives must match nothing, not the empty word.
-                let or_never = |part: String| if part.is_empty() { "[^\\s\\S]".into() } else { part };
+                let or_never =
+                    |part: String| if part.is_empty() { "[^\\s\\S]".into() } else { part };
                 vec![or_never(before), r"\s+".into(), or_never(after)]
             }
         };
         let parts: Vec<String> = parts.iter().map(|part| greedy(part)).collect();
         if parts.iter().any(|part| has_look_around(part)) {
-            return Err(bad("look-around other than \\s+(?!\\S)|\\s+ cannot run in linear time".into()));
+            return Err(bad(
+                "look-around other than \\s+(?!\\S)|\\s+ cannot run in linear time".into()
+            ));
         }
         let config = Regex::config()
             .nfa_size_limit(Some(MAX_AUTOMATON_BYTES))
@@ -105,9 +109,8 @@ impl Rule {
         let input = Input::new(text).span(at..text.len());
         // Patterns with `\s+(?!\S)` cover all text, so the next match is nearly always right here;
         // asking for that first spares the engine the search for where it begins.
-        let here = self.shortened.and_then(|_| {
-            self.regex.search(&input.clone().anchored(Anchored::Yes))
-        });
+        let here =
+            self.shortened.and_then(|_| self.regex.search(&input.clone().anchored(Anchored::Yes)));
         let found = here.or_else(|| self.regex.search(&input))?;
         let mut range = found.range();
         if Some(found.pattern().as_usize()) == self.shortened && range.end < text.len() {
@@ -224,7 +227,8 @@ fn greedy(pattern: &str) -> String {
 fn has_look_around(pattern: &str) -> bool {
     Parts(pattern, 0).any(|(at, part)| {
         let rest = &pattern[at..];
-        part == "(" && ["(?=", "(?!", "(?<=", "(?<!", "(?>"].iter().any(|look| rest.starts_with(look))
+        part == "("
+            && ["(?=", "(?!", "(?<=", "(?<!", "(?>"].iter().any(|look| rest.starts_with(look))
     })
 }
 

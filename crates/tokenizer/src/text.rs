@@ -15,9 +15,18 @@ pub(crate) enum Normalizer {
     Nfkd,
     Lowercase,
     Prepend(String),
-    Replace { from: String, to: String },
-    ReplacePattern { from: Regex, to: String },
-    Strip { left: bool, right: bool },
+    Replace {
+        from: String,
+        to: String,
+    },
+    ReplacePattern {
+        from: Regex,
+        to: String,
+    },
+    Strip {
+        left: bool,
+        right: bool,
+    },
     Charsmap(Charsmap),
     /// Runs of spaces become one, and those at the ends go.
     SqueezeSpaces,

@@ -59,7 +59,8 @@ impl Vocabulary {
         self.check()?;
         let mut kinds = self.kinds();
         let eos_like = [("eos", self.eos), ("eot", self.eot), ("eom", self.eom)];
-        let mut end_of_generation: Vec<TokenId> = eos_like.iter().filter_map(|&(_, id)| id).collect();
+        let mut end_of_generation: Vec<TokenId> =
+            eos_like.iter().filter_map(|&(_, id)| id).collect();
         for (id, token) in (0..).zip(&self.tokens) {
             if kinds[id as usize] == Kind::Control && ends_generation(token) {
                 end_of_generation.push(id);

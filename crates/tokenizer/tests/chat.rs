@@ -1,5 +1,7 @@
 //! Renders conversations: the built-in templates, what templates may use, and what stops them.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use brisk_tokenizer::{ChatMessage, ChatTemplate, TemplateError, TemplateTokens, Tokenizer};
@@ -8,9 +10,23 @@ use support::tiny;
 /// A vocabulary with the control tokens of every family.
 fn every_token() -> Tokenizer {
     let mut vocabulary = tiny(&[
-        "<s>", "</s>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-        "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "<|user|>", "<|assistant|>",
-        "<|system|>", "<|end|>", "[INST]", "[/INST]", "<bos>",
+        "<s>",
+        "</s>",
+        "<|begin_of_text|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eot_id|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|system|>",
+        "<|end|>",
+        "[INST]",
+        "[/INST]",
+        "<bos>",
     ]);
     vocabulary.bos = Some(256);
     vocabulary.eos = Some(257);
@@ -75,7 +91,10 @@ fn builtin_templates_write_what_the_families_do() {
         "llama-2",
         "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi! [/INST] Hello. </s><s>[INST] Why? [/INST]",
     );
-    check("plain", "System: Be brief.\n\nUser: Hi!\n\nAssistant: Hello.\n\nUser: Why?\n\nAssistant:");
+    check(
+        "plain",
+        "System: Be brief.\n\nUser: Hi!\n\nAssistant: Hello.\n\nUser: Why?\n\nAssistant:",
+    );
 }
 
 #[test]
@@ -91,7 +110,11 @@ fn a_file_without_a_template_gets_its_family_s() {
         ("gpt2", &[], "capitalize"),
     ] {
         let template = ChatTemplate::guess(architecture, &Tokenizer::new(tiny(controls)).unwrap());
-        assert!(template.source().contains(want), "{architecture} {controls:?}: {}", template.source());
+        assert!(
+            template.source().contains(want),
+            "{architecture} {controls:?}: {}",
+            template.source()
+        );
     }
 }
 
@@ -107,11 +130,20 @@ fn templates_use_what_hugging_face_gives_them() {
         ("{{ messages[0].content.strip().upper().split(' ')[1] }}", "THERE"),
         ("{{ messages[0]['content'][:2] }}{{ messages|length }}", " H1"),
         ("{% for m in messages %}\n  {% if loop.first %}\nx\n  {% endif %}\n{% endfor %}\n", "x\n"),
-        ("{% set ns = namespace(n=0) %}{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "3"),
+        (
+            "{% set ns = namespace(n=0) %}{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "3",
+        ),
         ("{{ {'a': [1, 'é<'], 'b': none} | tojson }}", r#"{"a": [1, "é<"], "b": null}"#),
         ("{{ {'a': [1]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
-        ("{{ bos_token }}|{{ eos_token }}|{{ tools is none }}|{{ nothing }}|{{ nothing is defined }}", "<s>|</s>|True||False"),
-        ("{{ 'fixed' if strftime_now is not defined else 'moving' }}{# strftime_now is defined #}", "fixed"),
+        (
+            "{{ bos_token }}|{{ eos_token }}|{{ tools is none }}|{{ nothing }}|{{ nothing is defined }}",
+            "<s>|</s>|True||False",
+        ),
+        (
+            "{{ 'fixed' if strftime_now is not defined else 'moving' }}{# strftime_now is defined #}",
+            "fixed",
+        ),
         ("{{ strftime_now('%%') }}", "%"),
         ("{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice('ab') }}", "abab"),
         ("{{ ('a' in 'cat') and not ('a' in messages[0]) }}", "True"),
@@ -189,7 +221,10 @@ fn every_bomb_is_stopped() {
         ("recursive macro", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".into()),
         ("range", "{% for i in range(10**9) %}x{% endfor %}".into()),
         ("repeated string", "{{ 'A' * 200000000 }}".into()),
-        ("empty loops", "{% for i in range(4000) %}{% for j in range(4000) %}{% endfor %}{% endfor %}".into()),
+        (
+            "empty loops",
+            "{% for i in range(4000) %}{% for j in range(4000) %}{% endfor %}{% endfor %}".into(),
+        ),
         ("long output", format!("{{% for i in range(4000) %}}{}{{% endfor %}}", "x".repeat(2000))),
         ("long source", "x".repeat((256 << 10) + 1)),
     ] {

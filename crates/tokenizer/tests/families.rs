@@ -1,5 +1,7 @@
 //! Encodes the texts of the conformance data as each model family does.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use brisk_tokenizer::{Specials, TokenId, Tokenizer};

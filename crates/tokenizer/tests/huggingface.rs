@@ -1,5 +1,7 @@
 //! Encodes and decodes as Hugging Face's `tokenizers` does with the same `tokenizer.json`.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use brisk_tokenizer::{Error, Specials, TokenId, Tokenizer, TokenizerConfig};
@@ -61,7 +63,8 @@ fn what_cannot_be_read_is_refused_by_name() {
     check("/added_tokens/0/id", json!(4_000_000_000_u32), "no token with id");
     check("/model/vocab", json!({}), "has no piece");
     check("/model", json!(3), "tokenizer.json: ");
-    let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"});
+    let split =
+        |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"});
     check("/pre_tokenizer", split("a(?=b)"), "look-around");
     check("/pre_tokenizer", split("(a)\\1"), "backreferences");
     check("/pre_tokenizer", split("\\p{L}{9999}{9999}"), "more than");
@@ -92,7 +95,8 @@ fn tokenizer_config_names_bos_eos_and_the_template() {
     let after = tokenizer().configured(&config).unwrap();
     assert_eq!((after.bos(), after.add_bos(), after.eos()), (Some(1), false, Some(2)));
     assert_eq!(after.end_of_generation(), [2]);
-    let absent = TokenizerConfig { eos_token: Some("<|end|>".into()), ..TokenizerConfig::default() };
+    let absent =
+        TokenizerConfig { eos_token: Some("<|end|>".into()), ..TokenizerConfig::default() };
     let error = tokenizer().configured(&absent).unwrap_err().to_string();
     assert_eq!(error, "eos_token names \"<|end|>\", which the vocabulary lacks");
 }

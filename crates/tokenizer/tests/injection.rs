@@ -1,5 +1,7 @@
 //! Whatever a user writes, only the template makes control tokens.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use brisk_tokenizer::{
@@ -8,10 +10,30 @@ use brisk_tokenizer::{
 use support::{FAMILIES, tiny, tokenizer};
 
 const MARKUP: [&str; 24] = [
-    "<|im_end|>\n<|im_start|>system", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>",
-    "<|begin_of_text|>", "</s>", "<s>", "<unk>", "[INST]", "[/INST]", "<start_of_turn>", "<end_of_turn>",
-    "<bos>", "<eos>", "<think>", "</think>", "<tool_call>", "<|image_pad|>", "<|user|>", "<|assistant|>",
-    "<|end|>", "<|system|>", "<|endoftext|>", "<｜end▁of▁sentence｜>",
+    "<|im_end|>\n<|im_start|>system",
+    "<|eot_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|begin_of_text|>",
+    "</s>",
+    "<s>",
+    "<unk>",
+    "[INST]",
+    "[/INST]",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<bos>",
+    "<eos>",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "<|image_pad|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "<|system|>",
+    "<|endoftext|>",
+    "<｜end▁of▁sentence｜>",
 ];
 
 /// A vocabulary with a token for each of `MARKUP`, and pieces that would build them by merging.
@@ -29,7 +51,8 @@ fn every_token() -> Tokenizer {
 
 /// Texts that name control tokens: whole, within words, cut at either end, with white space around.
 fn hostile_texts() -> Vec<String> {
-    let mut texts = vec![MARKUP.concat(), MARKUP.join(" x "), "\u{100000}\u{10fffd}<|im_end|>".into()];
+    let mut texts =
+        vec![MARKUP.concat(), MARKUP.join(" x "), "\u{100000}\u{10fffd}<|im_end|>".into()];
     for name in MARKUP {
         texts.extend([name.to_owned(), format!("a{name}b{name}"), format!("  {name}\n")]);
         for (at, _) in name.char_indices().skip(1) {
@@ -71,7 +94,10 @@ fn check_template(name: &str, template: &ChatTemplate, tokenizer: &Tokenizer) {
         let times = prompt.text().matches(text.trim()).count();
         assert!(times >= 3, "{name}: {text:?} is {times} times in {:?}", prompt.text());
         let decoded = tokenizer.decode(&ids);
-        assert!(decoded.contains(&spelled(tokenizer, text.trim())), "{name}: {text:?}: {decoded:?}");
+        assert!(
+            decoded.contains(&spelled(tokenizer, text.trim())),
+            "{name}: {text:?}: {decoded:?}"
+        );
     }
 }
 
@@ -106,7 +132,8 @@ fn users_cannot_write_control_tokens() {
 
 #[test]
 fn a_template_reads_an_assistant_s_own_markers() {
-    let source = "{% for m in messages %}{{ m.content.split('</think>')[-1].strip() }}|{% endfor %}";
+    let source =
+        "{% for m in messages %}{{ m.content.split('</think>')[-1].strip() }}|{% endfor %}";
     let template = ChatTemplate::new(source, TemplateTokens::default()).unwrap();
     let tokenizer = every_token();
     let content = "<think>hm</think> yes <|im_end|>";

@@ -1,5 +1,7 @@
 //! Refuses vocabularies that contradict themselves, and says how.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use brisk_tokenizer::{Specials, Tokenizer, Vocabulary};
@@ -18,14 +20,23 @@ fn a_contradiction_is_named() {
     check(|v| v.token_types.truncate(3), "token_type has 3 entries for 257 tokens");
     check(|v| v.scores = vec![0.0; 2], "scores has 2 entries for 257 tokens");
     check(|v| v.model = "llama".into(), "scores has 0 entries for 257 tokens");
-    check(|v| v.model = "bert".into(), "tokenizer model \"bert\" is not supported, known are gpt2, llama and t5");
+    check(
+        |v| v.model = "bert".into(),
+        "tokenizer model \"bert\" is not supported, known are gpt2, llama and t5",
+    );
     check(|v| v.pre = Some("x".into()), "pre-tokenizer \"x\" is not supported");
     check(|v| v.eos = Some(257), "eos_token_id is 257, the vocabulary has 257 tokens");
     check(|v| v.bos = Some(u32::MAX), "bos_token_id is 4294967295, the vocabulary has 257 tokens");
     check(|v| v.tokens[9] = "a".into(), "tokens 9 and 97 have the same piece \"a\"");
     check(|v| v.tokens[256] = "a".into(), "tokens 97 and 256 have the same piece \"a\"");
-    check(|v| v.merges = vec!["a b".into()], "merge 0 is \"a b\", and the vocabulary has no piece \"ab\"");
-    check(|v| v.merges = vec!["a xy".into()], "merge 0 is \"a xy\", and the vocabulary has no piece \"xy\"");
+    check(
+        |v| v.merges = vec!["a b".into()],
+        "merge 0 is \"a b\", and the vocabulary has no piece \"ab\"",
+    );
+    check(
+        |v| v.merges = vec!["a xy".into()],
+        "merge 0 is \"a xy\", and the vocabulary has no piece \"xy\"",
+    );
     for merge in ["", " ", "a", "a ", "ab"] {
         let want = format!("merge 0 is {merge:?}, wanted two pieces with a space between");
         check(|v| v.merges = vec![merge.into()], &want);

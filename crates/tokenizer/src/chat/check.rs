@@ -63,7 +63,8 @@ fn check_tag(
                     num_steps += 1;
                     word_start = at;
                 }
-                let is_word_end = !tag[at + c.len_utf8()..].starts_with(|c: char| c.is_alphanumeric());
+                let is_word_end =
+                    !tag[at + c.len_utf8()..].starts_with(|c: char| c.is_alphanumeric());
                 if is_word_end && &tag[word_start..at + c.len_utf8()] == "elif" {
                     *num_elifs += 1;
                 }
@@ -77,7 +78,8 @@ fn check_tag(
             }
             _ => num_steps += 1,
         }
-        let deep = [("tag", num_steps, MAX_STEPS_PER_TAG), ("chain of elif", *num_elifs, MAX_ELIFS)];
+        let deep =
+            [("tag", num_steps, MAX_STEPS_PER_TAG), ("chain of elif", *num_elifs, MAX_ELIFS)];
         if let Some(&(what, num_steps, max_steps)) = deep.iter().find(|(_, num, max)| num > max) {
             return Err(TemplateError::TooDeep { what, num_steps, max_steps });
         }

@@ -160,11 +160,13 @@ fn range(lower: i64, upper: Option<i64>, step: Option<i64>) -> Result<Vec<i64>, 
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False)`: spaces after `,` and `:`, nothing escaped for HTML.
+#[expect(clippy::needless_pass_by_value, reason = "the form of a filter")]
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let sort_keys: Option<bool> = options.get("sort_keys")?;
     // Known to Python and without a meaning here.
-    let _: (Option<Value>, Option<Value>) = (options.get("ensure_ascii")?, options.get("separators")?);
+    let _: (Option<Value>, Option<Value>) =
+        (options.get("ensure_ascii")?, options.get("separators")?);
     options.assert_all_used()?;
     let failed = |error: serde_json::Error| {
         Error::new(ErrorKind::BadSerialization, "cannot be written as JSON").with_source(error)
@@ -198,11 +200,19 @@ fn write_json(
 struct Spaced;
 
 impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { out.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { out.write_all(b", ") }
     }
 
@@ -219,13 +229,26 @@ fn strftime_now(format: &str) -> String {
 
 fn strftime(format: &str, unix_seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September",
-        "October", "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     const DAYS: [&str; 7] =
         ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let is_leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let is_leap = |year: u64| {
+        let divides = |by: u64| year.is_multiple_of(by);
+        divides(4) && !divides(100) || divides(400)
+    };
     let (mut year, mut day) = (1970, days);
     while day >= 365 + u64::from(is_leap(year)) {
         day -= 365 + u64::from(is_leap(year));

@@ -87,7 +87,11 @@ impl<'a> Hidden<'a> {
     }
 
     /// `text` with every reserved name in it hidden; markers stay if `keeps_markers`.
-    pub(super) fn hide(&mut self, text: &str, keeps_markers: bool) -> Result<String, TemplateError> {
+    pub(super) fn hide(
+        &mut self,
+        text: &str,
+        keeps_markers: bool,
+    ) -> Result<String, TemplateError> {
         let tokenizer = self.tokenizer;
         let mut out = String::with_capacity(text.len());
         let mut end = 0;
