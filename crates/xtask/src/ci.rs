@@ -70,7 +70,7 @@ fn e2e_steps(root: &Path, tally: &mut Tally) {
             run_with(root, "node", &["tests/e2e/page.mjs", "--binary", &binary], &variables)
         }),
         (None, _) => {
-            tally.skip("page in Chromium", "there is no Chromium and none could be installed")
+            tally.skip("page in Chromium", "there is no Chromium and none could be installed");
         }
         (_, false) => tally.skip("page in Chromium", "there is no npm"),
     }
