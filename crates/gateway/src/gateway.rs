@@ -213,3 +213,27 @@ fn clip(name: &str) -> String {
     let end = end.last().unwrap_or(0);
     if end < name.len() { format!("{}…", &name[..end]) } else { name.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        for (name, expected) in [
+            ("short".to_owned(), "short".to_owned()),
+            ("é".repeat(100), format!("{}…", "é".repeat(64))),
+        ] {
+            assert_eq!(clip(&name), expected);
+        }
+    }
+
+    #[test]
+    fn a_gateway_without_an_engine_says_that_it_loads() {
+        let gateway = Gateway::loading(GatewayConfig::default());
+        assert_eq!(
+            (gateway.is_alive(), gateway.is_ready(), gateway.models().len()),
+            (true, false, 0)
+        );
+    }
+}

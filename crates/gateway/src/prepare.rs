@@ -58,7 +58,8 @@ pub(crate) async fn chat_prompt(
     .await?
 }
 
-/// Tokenizes raw prompts. `max_tokens` bounds all of them together.
+/// Tokenizes raw prompts. `max_prompt_tokens` bounds several of them together; one alone is the
+/// engine's to judge.
 pub(crate) async fn raw_prompts(
     permits: &Arc<Semaphore>,
     engine: &EngineHandle,
@@ -93,16 +94,23 @@ fn raw_prompt(engine: &EngineHandle, prompt: Prompt, echo: bool) -> Prepared {
             Prepared { tokens, echo }
         }
         Prompt::Text(text) => {
-            let mut tokens = tokenizer.encode(&text, Specials::Parse);
-            // Text that brings its own BOS does not get a second one.
-            let bos =
-                tokenizer.bos().filter(|&bos| tokenizer.add_bos() && tokens.first() != Some(&bos));
-            if let Some(bos) = bos {
-                tokens.insert(0, bos);
-            }
+            let tokens = tokenizer.encode(&text, Specials::Parse);
+            let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+            let tokens = with_bos(tokens, bos);
             Prepared { tokens, echo: echo.then_some(text) }
         }
     }
+}
+
+/// A prompt that begins with `bos`. Text that brings its own gets no second one, and an empty text
+/// stays empty, for the engine to refuse.
+fn with_bos(mut tokens: Vec<TokenId>, bos: Option<TokenId>) -> Vec<TokenId> {
+    if let (Some(bos), Some(&first)) = (bos, tokens.first())
+        && first != bos
+    {
+        tokens.insert(0, bos);
+    }
+    tokens
 }
 
 fn template_error(error: TemplateError) -> GatewayError {
@@ -111,5 +119,23 @@ fn template_error(error: TemplateError) -> GatewayError {
             message: message.chars().take(MAX_REFUSAL_CHARS).collect(),
         },
         other => GatewayError::TemplateFailed { message: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_has_one_bos() {
+        for (tokens, bos, expected) in [
+            (&[5, 6][..], Some(1), &[1, 5, 6][..]),
+            (&[1, 5], Some(1), &[1, 5]),
+            (&[5, 1], Some(1), &[1, 5, 1]),
+            (&[5], None, &[5]),
+            (&[], Some(1), &[]),
+        ] {
+            assert_eq!(with_bos(tokens.to_vec(), bos), expected);
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    Extension, Json,
+    Extension,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use brisk_api::{
     ErrorBody, Timings, Usage,
@@ -21,9 +21,11 @@ use crate::{
     body,
     convert::{chat_request, finish_reason, timings, token_logprob, usage},
     error::ApiError,
+    guarded_io::ConnectionState,
     observe::{Record, RequestId},
     reply::{FINGERPRINT, Stamp, TrackedReply},
     sse::{self, Dialect, Events},
+    whole,
 };
 
 const ASSISTANT: &str = "assistant";
@@ -34,6 +36,7 @@ const ASSISTANT: &str = "assistant";
 /// `data: [DONE]`; an error after the first byte comes as `data: {"error": ...}`.
 #[utoipa::path(
     post,
+    operation_id = "createChatCompletion",
     path = "/v1/chat/completions",
     tag = "OpenAI",
     request_body = ChatCompletionRequest,
@@ -57,6 +60,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Extension(request_id): Extension<RequestId>,
     Extension(record): Extension<Arc<Record>>,
+    Extension(client): Extension<Arc<ConnectionState>>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let deadline = body::deadline(request.headers())?;
@@ -69,7 +73,7 @@ pub(crate) async fn create(
     let stamp = Stamp::new("chatcmpl", &request_id, reply.model());
     let mut reply = TrackedReply::new(reply, app, record, started);
     if !stream {
-        return Ok(Json(collect(reply, stamp, with_logprobs).await?).into_response());
+        return whole::response(client, collect(reply, stamp, with_logprobs)).await;
     }
     reply.wait_for_first().await?;
     let has_begun = vec![false; reply.num_choices()];

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    Extension, Json,
+    Extension,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use brisk_api::{
     ErrorBody, Timings,
@@ -18,9 +18,11 @@ use crate::{
     body,
     convert::{completion_request, finish_reason, timings, usage, wire_logprob},
     error::ApiError,
+    guarded_io::ConnectionState,
     observe::{Record, RequestId},
     reply::{FINGERPRINT, Stamp, TrackedReply},
     sse::{self, Dialect, Events},
+    whole,
 };
 
 /// Continue one or more texts as they stand.
@@ -30,6 +32,7 @@ use crate::{
 /// comes as `data: {"error": ...}`.
 #[utoipa::path(
     post,
+    operation_id = "createCompletion",
     path = "/v1/completions",
     tag = "OpenAI",
     request_body = CompletionRequest,
@@ -53,6 +56,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Extension(request_id): Extension<RequestId>,
     Extension(record): Extension<Arc<Record>>,
+    Extension(client): Extension<Arc<ConnectionState>>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let deadline = body::deadline(request.headers())?;
@@ -65,7 +69,7 @@ pub(crate) async fn create(
     let stamp = Stamp::new("cmpl", &request_id, reply.model());
     let mut reply = TrackedReply::new(reply, app, record, started);
     if !stream {
-        return Ok(Json(collect(reply, stamp, with_logprobs).await?).into_response());
+        return whole::response(client, collect(reply, stamp, with_logprobs)).await;
     }
     reply.wait_for_first().await?;
     let offsets = vec![0; reply.num_choices()];

@@ -98,9 +98,12 @@ fn respond(
     // Where the body's end was announced by chunks, a proxy may have seen another end.
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let body_is_read = Arc::new(AtomicBool::new(true));
-    let request = request.map(|incoming| {
-        Body::new(RequestBody { incoming, ended: false, is_read: Arc::clone(&body_is_read) })
+    let mut request = request.map(|incoming| {
+        state.set_body_is_open(!incoming.is_end_stream());
+        let (state, is_read) = (Arc::clone(&state), Arc::clone(&body_is_read));
+        Body::new(RequestBody { incoming, ended: false, is_read, state })
     });
+    request.extensions_mut().insert(Arc::clone(&state));
     async move {
         let mut response = match router.oneshot(request).await {
             Ok(response) => response,
@@ -121,6 +124,7 @@ struct RequestBody {
     incoming: Incoming,
     ended: bool,
     is_read: Arc<AtomicBool>,
+    state: Arc<ConnectionState>,
 }
 
 impl HttpBody for RequestBody {
@@ -134,6 +138,7 @@ impl HttpBody for RequestBody {
         let frame = Pin::new(&mut self.incoming).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) {
             self.ended = true;
+            self.state.set_body_is_open(false);
         }
         frame
     }
@@ -149,7 +154,9 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.ended && !self.incoming.is_end_stream() {
+        if self.incoming.is_end_stream() {
+            self.state.set_body_is_open(false);
+        } else if !self.ended {
             self.is_read.store(false, Ordering::Release);
         }
     }

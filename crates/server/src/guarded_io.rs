@@ -13,6 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::{Instant, Sleep, sleep},
 };
 
@@ -23,8 +24,13 @@ use crate::head::{HeadFault, HeadScanner, Verdict};
 pub(crate) struct ConnectionState {
     /// A request is being served: from the end of its head to the end of its response body.
     serving: AtomicBool,
+    /// The body of that request has not been read to its end.
+    body_is_open: AtomicBool,
     /// The server goes down: a connection between two requests ends.
     draining: AtomicBool,
+    /// The client sends nothing more: it waits for its response, or it has left.
+    input_ended: AtomicBool,
+    input_ends: Notify,
     fault: OnceLock<HeadFault>,
 }
 
@@ -35,6 +41,27 @@ impl ConnectionState {
 
     pub(crate) fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_body_is_open(&self, is_open: bool) {
+        self.body_is_open.store(is_open, Ordering::Release);
+    }
+
+    /// Returns once the client sends nothing more. It may have left, or it may only have closed its
+    /// sending side; which of the two it is shows when something is written.
+    pub(crate) async fn input_ended(&self) {
+        loop {
+            let end = self.input_ends.notified();
+            if self.input_ended.load(Ordering::Acquire) {
+                return;
+            }
+            end.await;
+        }
+    }
+
+    fn end_input(&self) {
+        self.input_ended.store(true, Ordering::Release);
+        self.input_ends.notify_waiters();
     }
 
     /// Why the stream refused a head, if it did.
@@ -152,6 +179,35 @@ impl<S> GuardedIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> GuardedIo<S> {
+    /// Reads on, but keeps the input's end from the HTTP library, which would drop the response.
+    fn poll_read_while_serving(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.input_is_over() {
+            return Poll::Pending;
+        }
+        let num_filled = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() == num_filled && buffer.remaining() > 0 {
+            self.state.end_input();
+            if self.input_is_over() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether everything that was to be read is read. A body that ends too early is an error and
+    /// no such end.
+    fn input_is_over(&self) -> bool {
+        self.state.input_ended.load(Ordering::Acquire)
+            && !self.state.body_is_open.load(Ordering::Acquire)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -163,7 +219,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
             // The service may have begun with bytes that came together with an earlier request.
             this.scanner = HeadScanner::default();
             this.read_timer_runs = false;
-            return Pin::new(&mut this.stream).poll_read(context, buffer);
+            return this.poll_read_while_serving(context, buffer);
         }
         if let Poll::Ready(end) = this.poll_between_requests(context) {
             return Poll::Ready(end);

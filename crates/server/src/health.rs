@@ -17,6 +17,7 @@ pub(crate) const OPEN_PATHS: &[&str] = &["/health/live", "/health/ready"];
 /// Is the process alive? 200 while it can answer at all; 503 once its engine has stopped.
 #[utoipa::path(
     get,
+    operation_id = "live",
     path = "/health/live",
     tag = "Operation",
     security(()),
@@ -34,6 +35,7 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> (StatusCode, &'static s
 /// engine has stopped.
 #[utoipa::path(
     get,
+    operation_id = "ready",
     path = "/health/ready",
     tag = "Operation",
     security(()),
@@ -55,6 +57,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static 
 /// Counters and histograms for Prometheus, under vLLM's names.
 #[utoipa::path(
     get,
+    operation_id = "metrics",
     path = "/metrics",
     tag = "Operation",
     responses(

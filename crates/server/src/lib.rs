@@ -27,6 +27,7 @@ mod reply;
 mod serve;
 mod sse;
 mod web;
+mod whole;
 
 pub use config::{ConfigError, ServerConfig};
 pub use openapi::document as openapi_document;

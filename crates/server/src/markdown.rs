@@ -23,6 +23,7 @@ use crate::{
 /// `http`, `https` and `mailto` links.
 #[utoipa::path(
     post,
+    operation_id = "renderMarkdown",
     path = "/api/markdown",
     tag = "Web page",
     request_body = MarkdownRequest,

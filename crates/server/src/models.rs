@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use brisk_api::{
     ErrorBody, clip,
@@ -17,6 +17,7 @@ use crate::{app::App, error::ApiError, reply::unix_seconds};
 /// List the models; a server that is still loading has none yet.
 #[utoipa::path(
     get,
+    operation_id = "listModels",
     path = "/v1/models",
     tag = "OpenAI",
     responses(
@@ -32,6 +33,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
 /// Show one model.
 #[utoipa::path(
     get,
+    operation_id = "retrieveModel",
     path = "/v1/models/{model}",
     tag = "OpenAI",
     params(("model" = String, Path, description = "A name from the list; it may hold slashes.")),
@@ -43,8 +45,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
 )]
 pub(crate) async fn retrieve(
     State(app): State<Arc<App>>,
-    Path(model): Path<String>,
+    model: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelCard>, ApiError> {
+    // A name that is no text is no model's.
+    let model = model.map_or_else(|_| String::new(), |Path(model)| model);
     let entry = app.gateway.models().into_iter().find(|entry| entry.name == model);
     let unknown = || app.error(&GatewayError::UnknownModel { model: clip(&model) });
     Ok(Json(card(entry.ok_or_else(unknown)?)))

@@ -62,6 +62,7 @@ pub fn document() -> String {
 /// This document.
 #[utoipa::path(
     get,
+    operation_id = "openapi",
     path = "/openapi.json",
     tag = "Operation",
     responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json"))
@@ -69,4 +70,116 @@ pub fn document() -> String {
 pub(crate) async fn show() -> Response {
     static DOCUMENT: LazyLock<String> = LazyLock::new(document);
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn walk<'a>(value: &'a Value, path: &str, visit: &mut impl FnMut(&str, &'a Value)) {
+        visit(path, value);
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    walk(value, &format!("{path}/{key}"), visit);
+                }
+            }
+            Value::Array(values) => {
+                for (i, value) in values.iter().enumerate() {
+                    walk(value, &format!("{path}/{i}"), visit);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn the_document_is_whole() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
+        assert_eq!(
+            paths,
+            [
+                "/api/markdown",
+                "/health/live",
+                "/health/ready",
+                "/metrics",
+                "/openapi.json",
+                "/v1/chat/completions",
+                "/v1/completions",
+                "/v1/models",
+                "/v1/models/{model}"
+            ]
+        );
+        let mut operations = BTreeSet::new();
+        walk(&document, "#", &mut |path, value| {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                let target = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(target).is_some(), "{path}: {reference} leads nowhere");
+            }
+            if let Some(id) = value.get("operationId").and_then(Value::as_str) {
+                assert!(operations.insert(id), "{id} twice");
+                assert!(value["responses"].as_object().is_some_and(|all| !all.is_empty()), "{id}");
+            }
+            if let Some(properties) = value.get("properties").and_then(Value::as_object) {
+                for (name, property) in properties {
+                    // What may be null is a choice, and its description stands in there.
+                    let choices = property.get("oneOf").and_then(Value::as_array);
+                    let described = std::iter::once(property)
+                        .chain(choices.into_iter().flatten())
+                        .any(|schema| schema.get("description").is_some());
+                    assert!(described, "{path}: {name} has no description");
+                }
+            }
+        });
+        assert_eq!(operations.len(), 9);
+    }
+
+    /// Every field that the readers take is in the document.
+    #[test]
+    fn every_request_field_is_described() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let mut described = BTreeSet::new();
+        for schema in ["ChatCompletionRequest", "CompletionRequest"] {
+            walk(&document["components"]["schemas"][schema], "", &mut |_, value| {
+                let properties = value.get("properties").and_then(Value::as_object);
+                described.extend(properties.into_iter().flatten().map(|(name, _)| name.as_str()));
+            });
+        }
+        let sampling = &document["components"]["schemas"]["Sampling"]["properties"];
+        described.extend(sampling.as_object().into_iter().flatten().map(|(name, _)| name.as_str()));
+        for field in [
+            "model",
+            "messages",
+            "prompt",
+            "stream",
+            "stream_options",
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "typical_p",
+            "repetition_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+            "no_repeat_ngram_size",
+            "logit_bias",
+            "seed",
+            "stop",
+            "n",
+            "logprobs",
+            "top_logprobs",
+            "max_tokens",
+            "max_completion_tokens",
+            "ignore_eos",
+            "echo",
+        ] {
+            assert!(described.contains(field), "{field} is not in {described:?}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! The model of the tests: after `a` comes `b`, after `z` the end.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{
+    Arc, Condvar, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use brisk_engine::{LogitsWanted, ModelRunner, SequenceChunk};
 use brisk_tokenizer::{Tokenizer, Vocabulary};
@@ -25,6 +28,7 @@ pub struct Alphabet {
 pub struct Gate {
     is_closed: Mutex<bool>,
     changed: Condvar,
+    is_held: AtomicBool,
 }
 
 impl Gate {
@@ -37,9 +41,16 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// Whether a step stands before it.
+    pub fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::SeqCst)
+    }
+
     fn pass(&self) {
         let is_closed = self.is_closed.lock().unwrap();
+        self.is_held.store(*is_closed, Ordering::SeqCst);
         drop(self.changed.wait_while(is_closed, |is_closed| *is_closed).unwrap());
+        self.is_held.store(false, Ordering::SeqCst);
     }
 }
 
