@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use brisk_engine::{Engine, EngineConfig, EngineHandle, ModelInfo};
-use brisk_formats::GgufFile;
+use brisk_formats::{Error, GgufFile};
 use brisk_kernels::{Compute, Cpu};
-use brisk_model::{LoadOptions, Model, ModelConfig, load_tokenizer};
+use brisk_model::{
+    BLOCK_SIZE, BatchSequence, LoadOptions, LogitsWanted, Model, ModelConfig, load_tokenizer,
+};
 use brisk_tokenizer::{ChatTemplate, Tokenizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -47,7 +49,11 @@ pub(crate) fn open_file(path: &Path) -> Result<GgufFile> {
             path.display()
         );
     }
-    GgufFile::open(path).with_context(|| format!("opening model {}", path.display()))
+    GgufFile::open(path).map_err(|error| match error {
+        // These name the path themselves.
+        Error::Open { .. } | Error::NotAFile { .. } => error.into(),
+        _ => anyhow::Error::new(error).context(format!("reading model {}", path.display())),
+    })
 }
 
 #[cfg(feature = "demo-model")]
@@ -170,8 +176,21 @@ pub(crate) fn load(
     Ok(model)
 }
 
+/// Whether the first request finds every buffer in place, or the first reply begins sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WarmUp {
+    /// Compute a few tokens before anybody asks: for a server.
+    Yes,
+    /// Begin at once: for a command that answers one person.
+    No,
+}
+
 /// Loads everything and starts the engine.
-pub(crate) fn start_engine(config: &Config, opened: &Opened) -> Result<EngineHandle> {
+pub(crate) fn start_engine(
+    config: &Config,
+    opened: &Opened,
+    warm_up: WarmUp,
+) -> Result<EngineHandle> {
     let compute = compute(config)?;
     // The tokenizer of a large vocabulary takes as long as the weights of a small model.
     let (tokenizer, model) = std::thread::scope(|scope| {
@@ -180,7 +199,10 @@ pub(crate) fn start_engine(config: &Config, opened: &Opened) -> Result<EngineHan
         (tokenizer.join(), model)
     });
     let (tokenizer, template) = tokenizer.unwrap_or_else(|it| std::panic::resume_unwind(it))?;
-    let model = model?;
+    let mut model = model?;
+    if warm_up == WarmUp::Yes {
+        compute_a_little(&mut model);
+    }
     let info = ModelInfo {
         name: opened.name.clone(),
         description: describe(&opened.file, model.config()),
@@ -194,6 +216,19 @@ pub(crate) fn start_engine(config: &Config, opened: &Opened) -> Result<EngineHan
         ..EngineConfig::default()
     };
     Ok(Engine::start(model, Arc::new(tokenizer), template, info, bounds))
+}
+
+/// Runs a few tokens through the model: threads, scratch memory and code are then in place. What
+/// they leave in the KV cache belongs to nobody and is overwritten.
+fn compute_a_little(model: &mut Model) {
+    let num_tokens = BLOCK_SIZE.min(16).min(model.plan().max_model_len);
+    let sequence = BatchSequence {
+        tokens: &vec![0; num_tokens],
+        start: 0,
+        block_table: &[0],
+        logits: LogitsWanted::Last,
+    };
+    model.forward(&[sequence], &mut Vec::new());
 }
 
 /// The tokenizer and the chat template of an open file.

@@ -72,7 +72,7 @@ pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
         let report = json!({
-            "brisk_version": env!("CARGO_PKG_VERSION"),
+            "versions": concat!("brisk ", env!("CARGO_PKG_VERSION")),
             "model": opened.name,
             "model_description": description,
             "model_file_bytes": opened.file.num_bytes(),

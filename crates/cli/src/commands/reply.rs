@@ -11,7 +11,12 @@ use brisk_gateway::{
     SamplingParams,
 };
 
-use crate::{args::Sampling, config::Config, loading, output::printable_lines};
+use crate::{
+    args::Sampling,
+    config::Config,
+    loading::{self, WarmUp},
+    output::printable_lines,
+};
 
 /// Temperature where nobody asks for another: lively, and seldom astray.
 const DEFAULT_TEMPERATURE: f32 = 0.7;
@@ -35,7 +40,7 @@ pub(super) enum Ended {
 
 impl Talker {
     pub(super) fn start(config: &Config, sampling: &Sampling) -> Result<Self> {
-        let engine = loading::start_engine(config, &loading::open(config)?)?;
+        let engine = loading::start_engine(config, &loading::open(config)?, WarmUp::No)?;
         let gateway = Arc::new(Gateway::new(engine, GatewayConfig::default()));
         let params = SamplingParams {
             temperature: sampling.temperature.unwrap_or(DEFAULT_TEMPERATURE),

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
-    loading::{self, Opened},
+    loading::{self, Opened, WarmUp},
 };
 
 /// Exit status after a second Ctrl-C: that of a process ended by SIGINT.
@@ -102,7 +102,9 @@ async fn run_engine(
     gateway: &Gateway,
     address: SocketAddr,
 ) -> Result<()> {
-    let loaded = tokio::task::spawn_blocking(move || loading::start_engine(&config, &opened)).await;
+    let loaded =
+        tokio::task::spawn_blocking(move || loading::start_engine(&config, &opened, WarmUp::Yes))
+            .await;
     let engine = loaded.context("loading the model")??;
     gateway.attach(engine.clone());
     announce(address);

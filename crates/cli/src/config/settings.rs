@@ -75,11 +75,7 @@ pub(crate) const MODEL: Setting = Setting {
     aliases: &[],
     env_aliases: &[],
     kind: Kind::Path,
-    default: DefaultValue::None(if cfg!(feature = "demo-model") {
-        "the demonstration model that is built in"
-    } else {
-        "none"
-    }),
+    default: DefaultValue::None("the demonstration model that is built in"),
     group: Group::Model,
     doc: "Model to load: a GGUF file. Of a split model, any one of its files.",
 };
@@ -356,13 +352,6 @@ impl Setting {
     /// Whether `key` names this setting in `brisk.toml`.
     pub(crate) fn is_key(&self, key: &str) -> bool {
         self.name == key || self.aliases.contains(&key)
-    }
-
-    /// The default in words.
-    pub(crate) fn default_text(&self) -> &'static str {
-        match self.default {
-            DefaultValue::Is(text) | DefaultValue::None(text) => text,
-        }
     }
 }
 

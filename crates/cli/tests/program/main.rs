@@ -81,7 +81,7 @@ fn what_cannot_work_is_one_line_and_a_status() {
     fs::create_dir(place.path("folder")).unwrap();
     for command in ["serve", "run hello", "inspect", "bench", "tokenize --text a"] {
         let with = |model: &str| format!("{command} --model {model}");
-        place.refused(&with("none.gguf"), 1, "opening model none.gguf: cannot open none.gguf");
+        place.refused(&with("none.gguf"), 1, "error: cannot open none.gguf: ");
         place.refused(&with("short.gguf"), 1, "version at byte 4 needs 4 bytes");
         place.refused(&with("text.gguf"), 1, "the file begins with \"not \"");
         place.refused(&with("folder"), 1, "safetensors folders are not read yet");
@@ -119,6 +119,14 @@ fn config_shows_every_value_and_where_it_came_from() {
     check("api_keys", "********, ********", "brisk.toml, line 2");
     check("host", "127.0.0.1", "default");
     assert!(!text.contains("sk-one"), "{text}");
+}
+
+#[test]
+fn the_reference_page_is_the_one_that_the_program_writes() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = fs::read_to_string(page).unwrap();
+    let written = Place::new().output("config --markdown");
+    assert!(page == written, "it is old: brisk config --markdown > docs/configuration.md");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::{fs::File, io::BufWriter, path::Path};
 
 use brisk_formats::{Array, GgufWriter, TensorType, Value};
 
-pub const HIDDEN: usize = 64;
-pub const CONTEXT: usize = 256;
+const HIDDEN: usize = 64;
+const CONTEXT: usize = 256;
 const LAYERS: usize = 2;
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
@@ -33,7 +33,7 @@ fn tokens() -> Vec<String> {
     letters.chain(CONTROLS.map(str::to_owned)).collect()
 }
 
-pub fn vocab_size() -> usize {
+pub(crate) fn vocab_size() -> usize {
     256 + CONTROLS.len()
 }
 
@@ -48,7 +48,7 @@ fn random(count: usize, scale: f32, seed: &mut u64) -> Vec<u8> {
 }
 
 /// Writes the model to `path`.
-pub fn write(path: &Path) {
+pub(crate) fn write(path: &Path) {
     let mut writer = GgufWriter::new();
     let text = |it: &str| Value::String(it.to_owned());
     let size = |it: usize| Value::U32(it as u32);
