@@ -9,6 +9,7 @@ mod alphabet;
 mod build;
 mod charsmap;
 mod chat;
+mod config;
 mod encode;
 mod error;
 mod families;
@@ -26,8 +27,8 @@ mod unigram;
 mod vocabulary;
 
 pub use chat::{ChatMessage, ChatTemplate, RenderedPrompt, TemplateTokens};
+pub use config::TokenizerConfig;
 pub use error::{Error, TemplateError};
-pub use huggingface::TokenizerConfig;
 pub use stream::StreamDecoder;
 pub use tokenizer::{Specials, Tokenizer};
 pub use vocabulary::Vocabulary;
