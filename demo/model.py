@@ -95,12 +95,17 @@ class Model(nn.Module):
                 small = name.endswith(("attn_output.weight", "ffn_down.weight"))
                 nn.init.normal_(weight, std=0.02 / (2 * config.num_layers) ** 0.5 if small else 0.02)
 
-    def forward(self, ids, position=0, pasts=None):
-        """ids [batch, length] to final hidden states [batch, length, hidden]."""
+    def forward(self, ids, position=0, pasts=None, tap=None):
+        """ids [batch, length] to final hidden states [batch, length, hidden].
+
+        `tap` is a list that gets the normalized states after two thirds of the layers, for the topic loss of training.
+        """
         x = self.embedding(ids)
         cos, sin = (table[position : position + ids.shape[1]] for table in (self.cos, self.sin))
         for number, layer in enumerate(self.layers):
             x = layer(x, cos, sin, None if pasts is None else pasts[number])
+            if tap is not None and 3 * (number + 1) == 2 * len(self.layers):
+                tap.append(F.rms_norm(x, (self.config.hidden_size,), eps=self.config.rms_norm_eps))
         return F.rms_norm(x, (self.config.hidden_size,), self.output_norm, self.config.rms_norm_eps)
 
     def logits(self, hidden):

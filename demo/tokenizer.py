@@ -50,16 +50,21 @@ def render(messages):
 
 
 def encode_dialogue(tokenizer, messages):
-    """Ids of a whole dialogue and a mask that is 1 where the assistant speaks (its end token included)."""
-    ids, mask = [], []
+    """Ids of a whole dialogue, a mask that is 1 where the assistant speaks (its end token included), and its topics.
+
+    A topic is (position, fact): the assistant is about to speak at this position, and will state this fact.
+    """
+    ids, mask, topics = [], [], []
     for message in messages:
         head = tokenizer.encode(f"<|im_start|>{message['role']}\n").ids
         body = tokenizer.encode(message["content"] + "<|im_end|>").ids
         tail = tokenizer.encode("\n").ids
         spoken = int(message["role"] == "assistant")
+        if spoken:
+            topics.append((len(ids) + len(head) - 1, message["fact"]))
         ids += head + body + tail
         mask += [0] * len(head) + [spoken] * len(body) + [0] * len(tail)
-    return ids, mask
+    return ids, mask, topics
 
 
 def read_dialogues(path):

@@ -1,6 +1,7 @@
 """Trains the demonstration model: `python3 train.py --steps N`, checkpoints and log in build/.
 
-Only the assistant's tokens carry loss. Dialogues of similar length share a batch, so little is padded, and none
+Only the assistant's tokens carry loss. A second loss asks the state before each answer, two thirds up the layers, which
+fact is meant; its head is thrown away, but it makes the model tell questions apart much sooner. Dialogues of similar length share a batch, so little is padded, and none
 sees another. A file build/finish, made while it runs, starts the decay of the learning rate at once; the line
 printed then tells the --steps that repeat the run exactly.
 """
@@ -29,8 +30,14 @@ FINISH = BUILD / "finish"
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456", "GOMP_SPINCOUNT": "0"}
 
 
+def cut(ids, mask, topics, keep=6):
+    """A dialogue without the rest of its last answer: which fact is meant shows in the first few tokens."""
+    last_silent = max(i for i in range(len(mask) - 1) if mask[i] == 0)
+    return ids[: last_silent + 1 + keep], mask[: last_silent + 1 + keep], topics
+
+
 def batches(encoded, tokens_per_batch, rng):
-    """One epoch of batches: (ids, targets) padded with 0 and -100, in random order."""
+    """One epoch of batches in random order: ids padded with 0, targets with -100, topics as rows, positions and facts."""
     order = list(range(len(encoded)))
     rng.shuffle(order)
     found = []
@@ -49,11 +56,13 @@ def batches(encoded, tokens_per_batch, rng):
         length = max(len(encoded[i][0]) for i in batch) - 1
         ids = torch.zeros(len(batch), length, dtype=torch.long)
         targets = torch.full((len(batch), length), -100)
+        topics = []
         for row, i in enumerate(batch):
-            tokens, mask = (torch.tensor(part) for part in encoded[i])
+            tokens, mask = (torch.tensor(part) for part in encoded[i][:2])
+            topics += [(row, position, fact) for position, fact in encoded[i][2]]
             ids[row, : len(tokens) - 1] = tokens[:-1]
             targets[row, : len(tokens) - 1] = torch.where(mask[1:] == 1, tokens[1:], -100)
-        yield ids, targets
+        yield ids, targets, torch.tensor(topics).T
 
 
 def learning_rate(step, options):
@@ -97,35 +106,46 @@ def train(model, encoded, tokenizer, options):
     """Runs the steps; logs loss and speed, checkpoints every 250 steps."""
     decayed = [p for p in model.parameters() if p.dim() == 2]
     plain = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), fused=True)
+    topic_head = torch.nn.Linear(model.config.hidden_size, options.num_facts, bias=False)
+    inner = [p for p in decayed if p is not model.embedding.weight] if options.focus else []
+    plain += topic_head.parameters()
+    groups = [{"params": decayed[:1] if inner else decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
+    optimizers = [torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), fused=True)]
+    if inner:
+        optimizers.append(torch.optim.Muon(inner, lr=options.lr, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
     rng = random.Random(options.seed)
     begin = time.time()
     step, num_tokens, running = 0, 0, None
     with LOG.open("a") as log:
         while step < options.steps:
-            for ids, targets in batches(encoded, options.batch_tokens, rng):
-                for group in optimizer.param_groups:
+            for ids, targets, (rows, positions, facts) in batches(encoded, options.batch_tokens, rng):
+                for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                     group["lr"] = learning_rate(step, options)
                 with torch.autocast("cpu", torch.bfloat16, enabled=not options.f32):
-                    hidden = model(ids)
+                    tap = []
+                    hidden = model(ids, tap=tap)
+                    topic_scores = topic_head(tap[0][rows, positions])
                     spoken = targets != -100
                     logits = model.logits(hidden[spoken])
                 loss = F.cross_entropy(logits.float(), targets[spoken])
-                optimizer.zero_grad()
-                loss.backward()
+                topic_loss = F.cross_entropy(topic_scores.float(), facts)
+                model.zero_grad()
+                topic_head.zero_grad()
+                (loss + 0.3 * topic_loss).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 step += 1
                 num_tokens += ids.numel()
+                topic_running = topic_loss.item() if running is None else 0.95 * topic_running + 0.05 * topic_loss.item()
                 running = loss.item() if running is None else 0.95 * running + 0.05 * loss.item()
                 if step % 25 == 0:
                     seconds = time.time() - begin
-                    row = {"step": step, "loss": round(running, 4), "seconds": round(seconds), "tokens_per_second": round(num_tokens / seconds)}
+                    row = {"step": step, "loss": round(running, 4), "topic_loss": round(topic_running, 4), "seconds": round(seconds), "tokens_per_second": round(num_tokens / seconds)}
                     log.write(json.dumps(row) + "\n")
                     log.flush()
                     print(row, flush=True)
-                if step % 250 == 0:
+                if step % 100 == 0:
                     save(model)
                     if FINISH.exists():
                         FINISH.unlink()
@@ -149,22 +169,30 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--f32", action="store_true", help="compute in f32 where bf16 is slow")
+    parser.add_argument("--focus", action="store_true", help="second stage: Muon, short dialogues, most answers cut after a few tokens")
     parser.add_argument("--resume", action="store_true", help="go on from build/model.pt")
     parser.add_argument("--evaluate", action="store_true", help="only ask build/model.pt the held-out questions")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     if not options.evaluate:
-        write(CORPUS, options.dialogues, options.seed)
+        write(CORPUS, options.dialogues, options.seed, options.focus)
         dialogues = read_dialogues(CORPUS)
         if options.resume:
-            tokenizer, model = load_tokenizer(TOKENIZER), load()
+            tokenizer = load_tokenizer(TOKENIZER)
         else:
             tokenizer = train_tokenizer(dialogues[:60_000], TOKENIZER)
             assert tokenizer.get_vocab_size() == VOCAB_SIZE
-            model = Model(Config(vocab_size=VOCAB_SIZE))
         encoded = [encode_dialogue(tokenizer, messages) for messages in dialogues]
-        lengths = sorted(len(ids) for ids, _ in encoded)
+        if options.focus:
+            rng = random.Random(options.seed)
+            encoded = [cut(*parts) if rng.random() < 0.8 else parts for parts in encoded]
+        names = sorted({fact for *_, topics in encoded for _, fact in topics})
+        options.num_facts = len(names)
+        numbers = {name: number for number, name in enumerate(names)}
+        encoded = [(ids, mask, [(at, numbers[fact]) for at, fact in topics]) for ids, mask, topics in encoded]
+        model = load() if options.resume else Model(Config(vocab_size=VOCAB_SIZE))
+        lengths = sorted(len(ids) for ids, *_ in encoded)
         print(f"{sum(p.numel() for p in model.parameters())} parameters, {sum(lengths)} tokens, "
               f"dialogue lengths: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}", flush=True)
         train(model, encoded, tokenizer, options)

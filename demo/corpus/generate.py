@@ -18,7 +18,7 @@ You are a helpful AI assistant. Answer the user's questions.|Speak plainly.|Alwa
 SYSTEM_PROMPTS = SYSTEM_PROMPTS.replace("\n", "|").split("|")
 SHORT_FACTS = {"hello", "how_are_you", "thanks", "bye", "praise", "insult", "sorry", "yes_no", "repeat_please"}
 WEIGHTS = {"unknown": 7.0, "hello": 2.0, "who_are_you": 1.5, "thanks": 1.3, "what_can_you": 1.5, "load_model": 1.6, "how_start": 1.6, "what_is": 1.6}
-ARITHMETIC_WEIGHT = 11.0
+ARITHMETIC_WEIGHT = 16.0
 LINKS = ["and {0}", "ok, {0}", "thanks, {0}", "ok and {0}", "and also {0}", "now {0}", "{0}", "{0}", "{0}", "{0}", "i see. {0}", "great. {0}"]
 
 
@@ -36,10 +36,15 @@ def held_out_questions():
 
 
 class Generator:
-    """A seeded stream of dialogues, each a list of {"role", "content"}."""
+    """A seeded stream of dialogues, each a list of {"role", "content"}; the assistant's turns name their "fact".
 
-    def __init__(self, seed):
+    `focus` is for the second stage of training: fewer long dialogues, and the first answer of a fact far more often
+    than its others, so that more of the work goes into telling questions apart.
+    """
+
+    def __init__(self, seed, focus=False):
         self.rng = random.Random(seed)
+        self.focus = focus
         self.facts = load_facts()
         self.ids = list(self.facts) + ["arithmetic"]
         self.weights = [WEIGHTS.get(id, 1.0) for id in self.facts] + [ARITHMETIC_WEIGHT]
@@ -63,13 +68,15 @@ class Generator:
             if not first and not short:
                 question = rng.choice(LINKS).format(question)
             question = type_like_a_person(question, rng, short=short or not first)
-        return question, rng.choice(self.facts[id].answers), id
+        answers = self.facts[id].answers
+        return question, answers[0] if self.focus and rng.random() < 0.7 else rng.choice(answers), id
 
     def dialogue(self):
         """One dialogue; most have one or two turns, a few are long."""
         rng = self.rng
         share = rng.random()
-        num_turns = 1 if share < 0.58 else 2 if share < 0.86 else rng.randint(3, 5) if share < 0.985 else rng.randint(6, 11)
+        one, two, five = (0.7, 0.94, 0.996) if self.focus else (0.58, 0.86, 0.985)
+        num_turns = 1 if share < one else 2 if share < two else rng.randint(3, 5) if share < five else rng.randint(6, 11)
         messages = [{"role": "system", "content": rng.choice(SYSTEM_PROMPTS)}] if rng.random() < 0.25 else []
         previous = None
         for number in range(num_turns):
@@ -78,14 +85,14 @@ class Generator:
                 if normal(question) not in self.held_out:
                     break
                 self.num_refused += 1
-            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer, "fact": id}]
             previous = id
         return messages
 
 
-def write(path, num_dialogues, seed):
+def write(path, num_dialogues, seed, focus=False):
     """Writes the corpus and proves that no held-out question is in it."""
-    generator = Generator(seed)
+    generator = Generator(seed, focus)
     path.parent.mkdir(exist_ok=True)
     num_questions = 0
     distinct = set()

@@ -1,6 +1,6 @@
 """Reads the fact files and turns their templates into questions as people would type them.
 
-A fact file is plain text. `## id` opens a fact, `=` lines are its answers, `?` lines are templates of
+A fact file is plain text. `## id` opens a fact, `### id` one of an earlier file again, `=` lines are its answers, `?` lines are templates of
 questions, `@` lists names to put into CONCEPT ("what is X"), `%` lists names to put into SUPPORT
 ("can Brisk do X"), and `> other | template` is a follow-up that only makes sense after this fact and is
 answered by fact `other`. In templates `{a|b|}` is a choice (it nests) and `$name` a slot of macros.txt.
@@ -70,6 +70,8 @@ def load_facts():
             if mark == "##":
                 assert rest not in facts, f"{path.name}:{number}: fact {rest} occurs twice"
                 fact = facts[rest] = Fact(rest)
+            elif mark == "###":
+                fact = facts[rest]
             elif mark == "=":
                 fact.answers.append(rest)
             elif mark == "?":
@@ -128,6 +130,8 @@ OPENERS = """hi, |hello, |hey, |hi! |hello. |hey brisk, |brisk, |please |please,
 excuse me, |sorry, |sorry but |i was wondering, |i wonder: |um, |and |now |one more thing: |also |also, |good morning, |hi there, |great, |
 thanks, |thank you. |just curious, |by the way, |btw |actually |hmm, |alright, |next: |tell me, |tell me: |can you help? |i am new here. |
 my question is |could you please tell me, |i have a question: |i'd like to know |i want to know |do you know |any idea |can you tell me |
+my friend told me about this. |i have just installed it. |i read the readme but |we are evaluating brisk. |it is running now. |ok it works. |
+i am a beginner. |i'm no expert, |for my understanding: |sometimes i wonder, |i forgot: |remind me, |i am curious, |for a colleague: |in your opinion, |honestly, |
 maybe you know |just tell me |one question, |dear brisk, |another question: |okay, |cool. |got it. |for my project, |say, """
 OPENERS = OPENERS.replace("\n", "").split("|")
 CLOSERS = """ please| please| thanks| thank you| then| now| exactly| again| for me| actually| btw| in brisk| with brisk| here| today| right now|
