@@ -270,6 +270,12 @@ impl<R: ModelRunner> Core<R> {
         &self.runner
     }
 
+    /// Entries of the books: none when nothing is live.
+    #[cfg(test)]
+    pub(crate) fn num_entries(&self) -> usize {
+        self.generations.len() + self.owners.len()
+    }
+
     /// The latest step's plan.
     pub(crate) fn plan(&self) -> &StepPlan {
         &self.plan

@@ -178,7 +178,6 @@ impl Generation {
     /// The request broke. The scheduler must have forgotten its sequences.
     pub(crate) fn fail(&mut self, error: GenerationError) {
         self.is_over = true;
-        self.ticket = None;
         self.send(Event::Failed(error));
     }
 

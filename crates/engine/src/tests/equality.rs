@@ -103,6 +103,7 @@ fn check(seed: u64) {
     assert_eq!(stats.num_accepted, ended, "seed {seed}: every request ends once: {stats:?}");
     let left = (stats.num_running, stats.num_waiting, stats.num_blocks_used);
     assert_eq!(left, (0, 0, 0), "seed {seed}: nothing is left behind");
+    assert_eq!(rig.num_entries(), 0, "seed {seed}: nobody is remembered");
 }
 
 #[test]

@@ -112,6 +112,10 @@ impl Rig {
         self.handle.stats()
     }
 
+    pub(super) fn num_entries(&self) -> usize {
+        self.core.num_entries()
+    }
+
     pub(super) fn num_computed(&self) -> usize {
         self.core.runner().num_computed
     }
