@@ -1,5 +1,7 @@
 //! Bodies and what becomes of them: the same request again, or an error that names the field.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use brisk_api::{
     CHAT_NEUTRAL, COMPLETION_NEUTRAL, MAX_ECHO_BYTES, RequestError, chat::ChatCompletionRequest,
     completion::CompletionRequest, markdown::MarkdownRequest,

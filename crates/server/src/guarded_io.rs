@@ -4,10 +4,10 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -31,12 +31,22 @@ pub(crate) struct ConnectionState {
     /// The client sends nothing more: it waits for its response, or it has left.
     input_ended: AtomicBool,
     input_ends: Notify,
+    /// Who reads the stream, and wants to know when serving ends: only then does the time between two
+    /// requests begin, and only then may the input's end be seen.
+    reader: Mutex<Option<Waker>>,
     fault: OnceLock<HeadFault>,
 }
 
 impl ConnectionState {
     pub(crate) fn set_serving(&self, serving: bool) {
         self.serving.store(serving, Ordering::Release);
+        if !serving && let Some(reader) = self.reader().take() {
+            reader.wake();
+        }
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_draining(&self) {
@@ -186,6 +196,7 @@ impl<S: AsyncRead + Unpin> GuardedIo<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        *self.state.reader() = Some(context.waker().clone());
         if self.input_is_over() {
             return Poll::Pending;
         }

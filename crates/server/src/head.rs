@@ -143,11 +143,11 @@ mod tests {
 
     /// Feeds a head whole and byte by byte; both ways must agree.
     fn check(head: &str, expected: Verdict) {
-        assert_eq!(HeadScanner::default().feed(head.as_bytes()), expected, "{:.80}", head);
+        assert_eq!(HeadScanner::default().feed(head.as_bytes()), expected, "{head:.80}");
         let mut scanner = HeadScanner::default();
         let slowly = head.bytes().map(|byte| scanner.feed(&[byte]));
         let slowly = slowly.into_iter().find(|verdict| *verdict != Verdict::Incomplete);
-        assert_eq!(slowly.unwrap_or(Verdict::Incomplete), expected, "{:.80}", head);
+        assert_eq!(slowly.unwrap_or(Verdict::Incomplete), expected, "{head:.80}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What clients of the OpenAI endpoints see when all is well.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{MODEL, Server, config};
@@ -75,7 +77,7 @@ fn assert_events(got: &str, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_streamed_chat_is_openais_chunks() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let body = json!({
         "model": MODEL, "messages": [{"role": "user", "content": "w"}], "temperature": 0, "stream": true,
     });
@@ -95,7 +97,7 @@ async fn a_streamed_chat_is_openais_chunks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_with_usage_ends_with_a_chunk_of_its_own() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let body = json!({
         "model": "org/letters", "messages": [{"role": "user", "content": [{"type": "text", "text": "w"}]}],
         "stream": true, "stream_options": {"include_usage": true}, "max_completion_tokens": 1, "seed": -1,
@@ -114,7 +116,7 @@ async fn a_stream_with_usage_ends_with_a_chunk_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_chat_is_one_object() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let body = json!({
         "messages": [{"role": "developer", "content": "a"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "b"}],
         "n": 2, "stop": ["fg", "zz"], "temperature": 0.0, "logprobs": true, "top_logprobs": 1, "max_tokens": 50, "user": "\u{1b}[31m",
@@ -157,7 +159,7 @@ async fn a_plain_chat_is_one_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn completions_take_every_kind_of_prompt() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let cases = [
         (json!("x"), vec!["yz"]),
         (json!(["x", "w"]), vec!["yz", "xyz"]),
@@ -183,7 +185,7 @@ async fn completions_take_every_kind_of_prompt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_streamed_completion_echoes_and_counts() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let body = json!({
         "prompt": ["x", "ay"], "temperature": 0, "echo": true, "stream": true, "max_tokens": 1, "stream_options": {"include_usage": true},
     });
@@ -217,7 +219,7 @@ async fn a_streamed_completion_echoes_and_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn completion_logprobs_run_in_parallel() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let body = json!({"prompt": "w", "temperature": 0, "logprobs": 2});
     let reply = server.client.post("/v1/completions", &body.to_string()).await;
     let json = reply.json();
@@ -231,7 +233,7 @@ async fn completion_logprobs_run_in_parallel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_prefix_cache_shows_in_the_usage() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let body = json!({"prompt": "m".repeat(100), "temperature": 0, "max_tokens": 1}).to_string();
     let cached = async || {
         server.client.post("/v1/completions", &body).await.json()["usage"]["prompt_tokens_details"]
@@ -248,7 +250,7 @@ async fn the_prefix_cache_shows_in_the_usage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn models_are_listed_under_every_name() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let list = server.client.get("/v1/models").await.json();
     assert_eq!(list["object"], "list");
     let ids: Vec<_> = list["data"]
@@ -270,7 +272,7 @@ async fn models_are_listed_under_every_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_what_happened() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     server.is_unharmed().await;
     let body = json!({"prompt": "a", "temperature": 0, "max_tokens": 2, "n": 2}).to_string();
     assert_eq!(server.client.post("/v1/completions", &body).await.status, 200);

@@ -1,5 +1,7 @@
 //! What the connection refuses, and how: limits, times, keys, hosts, media types, methods.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::time::Duration;
@@ -32,7 +34,7 @@ async fn check(server: &Server, bytes: impl AsRef<[u8]>, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_are_bounded() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let long = "x".repeat(64 << 10);
     let get = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n";
     check(&server, format!("{get}X-Forwarded-For: {long}\r\n\r\n"), "431 headers_too_large").await;
@@ -74,7 +76,7 @@ async fn heads_are_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_bounded() {
-    let server = Server::start(ServerConfig { max_body_bytes: 1000, ..config() }).await;
+    let server = Server::start(ServerConfig { max_body_bytes: 1000, ..config() });
     check(&server, head("Content-Length: 1001\r\n"), "413 body_too_large").await;
     check(&server, head("Content-Length: 1000000000000\r\n"), "413 body_too_large").await;
     let chunk = format!("190\r\n{}\r\n", " ".repeat(0x190));
@@ -96,29 +98,32 @@ async fn bodies_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_told_so() {
     let short = Duration::from_millis(50);
-    let server = Server::start(ServerConfig {
-        header_timeout: short,
-        body_timeout: short,
-        idle_timeout: short,
-        ..config()
-    })
-    .await;
+    let server =
+        Server::start(ServerConfig { header_timeout: short, body_timeout: short, ..config() });
     // They send the beginning and then nothing, which is slow enough.
     check(&server, "GET /health/live HT", "408 header_timeout").await;
     check(&server, format!("{}{{\"pro", head("Content-Length: 100\r\n")), "408 body_timeout").await;
     assert_eq!(server.engine.stats().num_accepted, 0);
     let mut silent = server.client.connect().await;
     assert_eq!(read_to_end(&mut silent).await, b"");
-    let mut idle = server.client.connect().await;
-    idle.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let reply = Reply::parse(&read_to_end(&mut idle).await);
-    assert_eq!((reply.status, reply.body.as_str()), (200, "alive\n"));
     server.is_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_ends_after_a_while() {
+    // Only the idle time can end it within the test's patience.
+    let header_timeout = Duration::from_secs(3600);
+    let idle_timeout = Duration::from_millis(50);
+    let server = Server::start(ServerConfig { header_timeout, idle_timeout, ..config() });
+    let mut idle = server.client.connect().await;
+    idle.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let reply = Reply::parse(&read_to_end(&mut idle).await);
+    assert_eq!((reply.status, reply.body.as_str()), (200, "alive\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_plain_json_is_read() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let post = async |header: &str| {
         let client = server.client.with(&format!("Content-Length: {}", CANARY.len()));
         client.with(header).request("POST", "/v1/completions", CANARY).await
@@ -141,7 +146,7 @@ async fn only_plain_json_is_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_routes_and_methods_are_openais_errors() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     for path in [
         "/nowhere",
         "/v1",
@@ -173,7 +178,7 @@ async fn unknown_routes_and_methods_are_openais_errors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_key_only_health_and_the_page_are_open() {
     let keyed = ServerConfig { api_keys: vec!["sk-One".into(), "sk-two".into()], ..config() };
-    let server = Server::start(keyed).await;
+    let server = Server::start(keyed);
     let mut bodies = Vec::new();
     for path in [
         "/v1/models",
@@ -223,7 +228,7 @@ async fn without_the_key_only_health_and_the_page_are_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_asked_for_when_it_will_be_read() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let mut stream = server.client.connect().await;
     let expecting = head(&format!(
         "Connection: close\r\nContent-Length: {}\r\nExpect: 100-continue\r\n",
@@ -238,8 +243,7 @@ async fn a_body_is_asked_for_when_it_will_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loopback_server_answers_for_its_own_names() {
     let server =
-        Server::start(ServerConfig { allowed_hosts: vec!["brisk.home.arpa".into()], ..config() })
-            .await;
+        Server::start(ServerConfig { allowed_hosts: vec!["brisk.home.arpa".into()], ..config() });
     for host in ["localhost", "127.0.0.1:80", "[::1]:9", "brisk.home.arpa"] {
         assert_eq!(
             server.client.with(&format!("Host: {host}")).get("/").await.status,
@@ -260,7 +264,7 @@ async fn a_loopback_server_answers_for_its_own_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_on_one_connection_are_answered_in_order() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let post = format!("{}{CANARY}", head(&format!("Content-Length: {}\r\n", CANARY.len())));
     let all = [
@@ -297,7 +301,7 @@ async fn requests_on_one_connection_are_answered_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_served_with_care() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let page = server.client.get("/").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
@@ -318,7 +322,7 @@ async fn the_page_is_served_with_care() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn markdown_is_rendered_within_bounds() {
-    let server = Server::start(ServerConfig { max_markdown_bytes: 100, ..config() }).await;
+    let server = Server::start(ServerConfig { max_markdown_bytes: 100, ..config() });
     let render = async |text: &str| {
         server.client.post("/api/markdown", &json!({"text": text}).to_string()).await
     };
@@ -335,7 +339,7 @@ async fn markdown_is_rendered_within_bounds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_parameters_never_reach_the_engine() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     for (path, body, expected) in [
         ("chat/completions", "", "400 invalid_json"),
         ("chat/completions", "[]", "400 invalid_type"),

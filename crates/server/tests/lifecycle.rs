@@ -1,5 +1,7 @@
 //! Clients that leave, clients that do not read, full queues, broken models, and the server's end.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::{sync::Arc, time::Duration};
@@ -26,7 +28,7 @@ fn endless(stream: bool) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_takes_its_work_along() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let path = "/v1/completions";
     for round in 0..3_u64 {
         let mut reads = server.client.begin_post(path, &endless(true)).await;
@@ -44,7 +46,7 @@ async fn a_client_that_leaves_takes_its_work_along() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_only_stops_sending_gets_its_reply() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     for stream in [false, true] {
         server.gate.close();
         let body = json!({"prompt": "a", "temperature": 0, "max_tokens": 100, "stream": stream})
@@ -67,7 +69,7 @@ async fn a_client_that_only_stops_sending_gets_its_reply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_nothing_is_cut_off() {
     let server =
-        Server::start(ServerConfig { write_timeout: Duration::from_millis(300), ..config() }).await;
+        Server::start(ServerConfig { write_timeout: Duration::from_millis(300), ..config() });
     let stuck = server.client.begin_post("/v1/completions", &endless(true)).await;
     eventually("it runs", || server.engine.stats().num_accepted == 1).await;
     // Beside it, others are served as ever.
@@ -82,7 +84,7 @@ async fn a_client_that_reads_nothing_is_cut_off() {
 async fn a_full_queue_says_when_to_come_back() {
     let bounds =
         EngineConfig { max_num_seqs: 1, max_queued_requests: 1, ..EngineConfig::default() };
-    let server = Server::start_with(config(), bounds).await;
+    let server = Server::start_with(config(), bounds);
     server.gate.close();
     let mut running = server.client.begin_post("/v1/completions", CANARY).await;
     eventually("the first runs", || server.gate.is_held()).await;
@@ -109,7 +111,7 @@ async fn a_full_queue_says_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_that_passes_is_a_504() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let client = server.client.with("X-Request-Timeout: 0.000001");
     for body in [CANARY, &endless(true)] {
         assert_eq!(client.post("/v1/completions", body).await.error(), "504 deadline_exceeded");
@@ -129,7 +131,7 @@ async fn a_deadline_that_passes_is_a_504() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_fails_one_request_serves_the_next() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     for stream in [false, true] {
         let body = json!({"prompt": "say a!", "stream": stream}).to_string();
         let reply = server.client.post("/v1/completions", &body).await;
@@ -141,7 +143,7 @@ async fn a_model_that_fails_one_request_serves_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_engine_is_reported_and_takes_nothing() {
-    let server = Server::start(config()).await;
+    let server = Server::start(config());
     let reply = server.client.post("/v1/completions", r#"{"prompt": "^"}"#).await;
     assert_eq!(reply.error(), "500 engine_stopped");
     assert!(!reply.body.contains("bomb"), "{}", reply.body);
@@ -156,7 +158,7 @@ async fn a_server_that_loads_is_alive_and_not_ready() {
     let gate = Arc::new(Gate::default());
     let gateway = Arc::new(Gateway::loading(GatewayConfig::default()));
     let engine = engine(Arc::clone(&gate), EngineConfig::default());
-    let server = Server::of_gateway(config(), Arc::clone(&gateway), engine.clone(), gate).await;
+    let server = Server::of_gateway(config(), Arc::clone(&gateway), engine.clone(), gate);
     assert_eq!(server.client.get("/health/live").await.status, 200);
     assert_eq!(server.client.get("/health/ready").await.body, "loading\n");
     assert_eq!(server.client.get("/v1/models").await.json()["data"], json!([]));
@@ -171,8 +173,7 @@ async fn a_server_that_loads_is_alive_and_not_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_lets_requests_finish() {
-    let mut server =
-        Server::start(ServerConfig { shutdown_grace: common::PATIENCE, ..config() }).await;
+    let mut server = Server::start(ServerConfig { shutdown_grace: common::PATIENCE, ..config() });
     let mut idle = server.client.connect().await;
     idle.write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     read_until(&mut idle, "ready\n").await;
@@ -200,7 +201,7 @@ async fn a_shutdown_lets_requests_finish() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_grace_period_streams_end_with_an_error() {
-    let mut server = Server::start(config()).await;
+    let mut server = Server::start(config());
     let mut streamed = server.client.begin_post("/v1/completions", &endless(true)).await;
     let begun = read_until(&mut streamed, "data: ").await;
     let mut whole = server.client.begin_post("/v1/completions", &endless(false)).await;
@@ -219,8 +220,7 @@ async fn after_the_grace_period_streams_end_with_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_silence_is_filled_with_comments() {
     let server =
-        Server::start(ServerConfig { keep_alive_interval: Duration::from_millis(20), ..config() })
-            .await;
+        Server::start(ServerConfig { keep_alive_interval: Duration::from_millis(20), ..config() });
     server.gate.close();
     let body = json!({"prompt": "y", "temperature": 0, "stream": true}).to_string();
     let mut stream = server.client.begin_post("/v1/completions", &body).await;
@@ -233,7 +233,7 @@ async fn a_long_silence_is_filled_with_comments() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_places_wait_for_theirs() {
-    let server = Server::start(ServerConfig { max_connections: 2, ..config() }).await;
+    let server = Server::start(ServerConfig { max_connections: 2, ..config() });
     let first = server.client.connect().await;
     let second = server.client.connect().await;
     let mut third = server.client.connect().await;

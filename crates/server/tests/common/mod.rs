@@ -1,7 +1,7 @@
 //! A real server on a real socket, with a model that recites the alphabet.
 
 #![allow(dead_code, reason = "each test program uses its own part of this module")]
-#![allow(missing_docs, reason = "a test's helper")]
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a test's helper")]
 
 pub mod client;
 pub mod model;
@@ -45,20 +45,20 @@ pub fn config() -> ServerConfig {
 }
 
 impl Server {
-    pub async fn start(config: ServerConfig) -> Self {
-        Self::start_with(config, EngineConfig::default()).await
+    pub fn start(config: ServerConfig) -> Self {
+        Self::start_with(config, EngineConfig::default())
     }
 
-    pub async fn start_with(config: ServerConfig, engine_config: EngineConfig) -> Self {
+    pub fn start_with(config: ServerConfig, engine_config: EngineConfig) -> Self {
         let gate = Arc::new(Gate::default());
         let engine = engine(Arc::clone(&gate), engine_config);
         let aliases = vec!["org/letters".to_owned()];
         let gateway_config = GatewayConfig { aliases, ..GatewayConfig::default() };
         let gateway = Gateway::new(engine.clone(), gateway_config);
-        Self::of_gateway(config, Arc::new(gateway), engine, gate).await
+        Self::of_gateway(config, Arc::new(gateway), engine, gate)
     }
 
-    pub async fn of_gateway(
+    pub fn of_gateway(
         config: ServerConfig,
         gateway: Arc<Gateway>,
         engine: EngineHandle,

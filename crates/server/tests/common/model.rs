@@ -102,7 +102,7 @@ fn row(token: u32) -> [f32; VOCAB_SIZE] {
 fn after(token: u32) -> u32 {
     match u8::try_from(token) {
         Ok(b'z') => EOS,
-        Ok(letter @ b'a'..b'z') => u32::from(letter) + 1,
+        Ok(letter @ b'a'..=b'y') => u32::from(letter) + 1,
         _ => u32::from(b'a'),
     }
 }
