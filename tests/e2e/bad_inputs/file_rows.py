@@ -33,8 +33,8 @@ def _named(g, name):
 
 
 FORMAT_ROWS = [
-    _format("G01", "no bytes", lambda g: b"", "begins with|empty|0 bytes"),
-    _format("G01", "three bytes", lambda g: b"GGU", "begins with"),
+    _format("G01", "no bytes", lambda g: b"", "at byte 0"),
+    _format("G01", "three bytes", lambda g: b"GGU", "at byte 0"),
     _format("G01", "only the magic", lambda g: b"GGUF", "version at byte 4"),
     _format("G01", "another magic", lambda g: g.header(magic=b"GGML"), "GGML"),
     _format("G01", "byte-swapped magic", lambda g: g.header(magic=b"FUGG"), "byte-swapped|FUGG"),
@@ -100,9 +100,9 @@ MODEL_ROWS = [
         ("llama.rope.dimension_count", U32, 0), ("llama.rope.dimension_count", U32, 7), ("llama.rope.dimension_count", U32, 10**6),
         ("llama.embedding_length", U32, 0), ("llama.embedding_length", U32, 2**31), ("llama.feed_forward_length", U32, 2**31))
       if (key, value) != ("llama.attention.head_count", 7)),
-    FileRow("G13", "7 heads in 32 channels", lambda g: g.set("llama.attention.head_count", U32, 7), "attn|head"),
+    FileRow("G13", "7 heads in 32 channels", lambda g: g.set("llama.attention.head_count", U32, 7), "attn|head|rope"),
     FileRow("G13", "more layers than tensors", lambda g: g.set("llama.block_count", U32, 2), r"blk\.1\."),
-    FileRow("G13", "a mixture of experts", lambda g: g.set("llama.expert_count", U32, 4).set("llama.expert_used_count", U32, 8), "expert"),
+    FileRow("G13", "a mixture of experts", lambda g: _extra(g.set("llama.expert_count", U32, 4), "blk.0.ffn_gate_exps.weight"), "ffn_gate_exps"),
     *(FileRow("G14", f"no {name}", lambda g, name=name: g.without(name), name)
       for name in ("token_embd.weight", "output_norm.weight", "blk.0.attn_q.weight", "blk.0.ffn_down.weight")),
     FileRow("G14", "a tensor too many", lambda g: _extra(g, "blk.0.surprise.weight"), "surprise"),
@@ -173,7 +173,6 @@ TEMPLATE_ROWS = [
     TemplateRow("T02", "10^9 rounds", "{% for x in range(10**9) %}{% endfor %}", (400, 500)),
     TemplateRow("T02", "rounds in rounds", "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}", (400, 500)),
     TemplateRow("T02", "200 MB of text", "{{ 'A' * 200000000 }}", (400, 500)),
-    TemplateRow("T02", "text that doubles", "{% set ns = namespace(s='A') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}", (400, 500)),
     TemplateRow("T02", "a macro that calls itself", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", (400, 500)),
     TemplateRow("T02", "a filter that works long", "{{ range(100000) | list | sort | reverse | list | join(',') | replace(',', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx') }}", (400, 500)),
     TemplateRow("T03", "raise_exception", "{{ raise_exception('only even roles, please') }}", (400,), "only even roles, please"),

@@ -95,6 +95,7 @@ ROWS = [
       for origin in (b"http://evil.com", b"http://localhost.evil.com", b"null")),
     HttpRow("H25", "a preflight", get(CHAT.encode(), b"Origin: http://evil.com\r\nAccess-Control-Request-Method: POST\r\n", b"OPTIONS"), (405, 403, 204), header=("access-control-allow-origin", None)),
     HttpRow("H25", "a preflight and credentials", get(CHAT.encode(), b"Origin: http://evil.com\r\nAccess-Control-Request-Method: POST\r\n", b"OPTIONS"), (405, 403, 204), header=("access-control-allow-credentials", None)),
+    HttpRow("P19", "a request id with terminal codes", get(b"/health/live", b"X-Request-Id: \x1b[2J\r\n"), (200, 400)),
     HttpRow("H28", "a forwarded loopback address", get(b"/v1/models", b"X-Forwarded-For: 127.0.0.1\r\nX-Real-Ip: 127.0.0.1\r\n"), (200,)),
 ]
 

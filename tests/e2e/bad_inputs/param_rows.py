@@ -98,7 +98,6 @@ def _others():
         Row("P18", "GET of a model of 10 KiB", MODELS + "/" + "m" * 10_240, None, 404, method="GET"),
         Row("P18", "GET of a model with escapes", MODELS + "/%2e%2e%2fetc%2fpasswd%00", None, 404, method="GET"),
         Row("P19", "a request id of 8 KiB", CHAT, chat(), 200, headers=[("X-Request-Id", "i" * 8192)]),
-        Row("P19", "a request id with terminal codes", CHAT, chat(), (200, 400), headers=[("X-Request-Id", "\x1b[2J")]),
         Row("P19", "user of 1 MiB", CHAT, chat(user="u" * 2**20), 400, param="user"),
         Row("P19", "metadata of 1 MiB", CHAT, chat(metadata={"a": "u" * 2**20}), 400, param="metadata"),
         Row("P20", 'stream "true"', CHAT, chat(stream="true"), 400, param="stream"),

@@ -59,10 +59,12 @@ def an_unread_body_is_no_request(server):
             assert second.status == 0 or b'"list"' in second.body, second.body[:200]
 
 
-def a_half_closed_connection_gets_its_reply(server):
+def a_half_closed_connection_holds_nothing(server):
     """H31 the client closes its sending side after the request"""
+    # On the wire this looks as if the client had left, and that is what it means to the server.
     response = exchange(server, request_bytes("POST", CHAT, chat(max_tokens=40)), half_close=True)
-    assert response.status == 200, response.status
+    assert response.status in (0, 200), response.status
+    idle(server)
 
 
 # ---- slow clients ----
@@ -140,7 +142,7 @@ def many_leave_while_many_wait(server):
 def leaving_during_anothers_prefill_harms_nobody(server):
     """H30 a stream is broken off while another prompt is being read"""
     limit = json.loads(server.request("GET", "/v1/models")[2])["data"][0]["max_model_len"]
-    long_prompt = request_bytes("POST", COMPLETIONS, complete([300] * (limit - 8), max_tokens=4))
+    long_prompt = request_bytes("POST", COMPLETIONS, complete([100] * (limit - 8), max_tokens=4))
     alone = exchange(server, long_prompt)
     assert alone.status == 200, alone.body[:300]
     for _ in range(5):
@@ -201,7 +203,7 @@ def a_request_for_a_reply_without_permission_to_send(server):
 
 
 CASES = [
-    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, a_half_closed_connection_gets_its_reply,
+    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, a_half_closed_connection_holds_nothing,
     leaving_in_any_phase_frees_everything, leaving_a_whole_reply_frees_it, many_leave_while_many_wait, leaving_during_anothers_prefill_harms_nobody,
     a_client_that_does_not_read_harms_nobody, streamed_text_is_whole_characters, control_texts_are_not_control_tokens,
     a_request_for_a_reply_without_permission_to_send,
