@@ -1,5 +1,9 @@
 //! The operations on 256-bit registers: 16 rows in two.
 
+#[allow(
+    clippy::wildcard_imports,
+    reason = "the names are the instructions' own and prefixed"
+)]
 use std::arch::x86_64::*;
 
 use super::simd::{HalfLine, Kernel, Line, Simd, operations};

@@ -1,5 +1,9 @@
 //! The operations on 512-bit registers with VNNI: 16 rows in one register.
 
+#[allow(
+    clippy::wildcard_imports,
+    reason = "the names are the instructions' own and prefixed"
+)]
 use std::arch::x86_64::*;
 
 use super::simd::{HalfLine, Kernel, Line, Simd, operations};

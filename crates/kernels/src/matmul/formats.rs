@@ -26,6 +26,12 @@ pub(super) unsafe trait Tile: Sized + Send + Sync {
         // the implementation promises that any bytes will do.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
     }
+
+    /// The tile's own bytes.
+    fn as_bytes(&self) -> &[u8] {
+        // SAFETY: the slice covers exactly this value, which consists of bytes only.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
 }
 
 /// What a code stands for.
@@ -120,13 +126,14 @@ tile! {
 tile! { Q8_0 { d: HalfLine, bytes: [Line; 8], } }
 tile! { IQ4NL { d: HalfLine, nibbles: [Line; 4], } }
 
-tile! { Q2K { d: HalfLine, dmin: HalfLine, scales: [Line; 4], pairs: [Line; 16], } }
-tile! { Q3K { d: HalfLine, scales: [Line; 3], third_bits: [Line; 8], pairs: [Line; 16], } }
+tile! { Q2K { d: HalfLine, dmin: HalfLine, scales: [Line; 4], pairs: [[Line; 8]; 2], } }
+tile! { Q3K { d: HalfLine, scales: [Line; 3], third_bits: [Line; 8], pairs: [[Line; 8]; 2], } }
 tile! { Q4K { d: HalfLine, dmin: HalfLine, scales: [Line; 3], nibbles: [Line; 32], } }
 tile! {
     Q5K { d: HalfLine, dmin: HalfLine, scales: [Line; 3], fifth_bits: [Line; 8], nibbles: [Line; 32], }
 }
-tile! { Q6K { d: HalfLine, scales: [Line; 4], pairs: [Line; 16], nibbles: [Line; 32], } }
+tile! { HalfOfQ6K { pairs: [Line; 8], nibbles: [Line; 16], } }
+tile! { Q6K { d: HalfLine, scales: [Line; 4], octets: [HalfOfQ6K; 2], } }
 tile! { IQ4XS { d: HalfLine, scales_high: HalfLine, scales_low: Line, nibbles: [Line; 32], } }
 
 impl FormatFloat for F32 {
@@ -270,11 +277,12 @@ impl Format32 for IQ4NL {
 fn bit_pairs<S: Simd>(
     simd: S,
     part: usize,
-    lines: &[Line; 16],
-    (octet, run, group): (usize, usize, usize),
+    lines: &[Line; 8],
+    run: usize,
+    group: usize,
     to: usize,
 ) -> S::Int {
-    let line = &lines[8 * octet + 4 * (run % 2) + group];
+    let line = &lines[4 * (run % 2) + group];
     simd.take_bits(simd.words(line, part), 2 * (run / 2), to, 0x03 << to)
 }
 
@@ -291,7 +299,7 @@ impl Format256 for Q2K {
         run: usize,
         group: usize,
     ) -> S::Int {
-        bit_pairs(simd, part, &self.pairs, (octet, run, group), 0)
+        bit_pairs(simd, part, &self.pairs[octet], run, group, 0)
     }
 
     #[inline(always)]
@@ -328,7 +336,7 @@ impl Format256 for Q3K {
         run: usize,
         group: usize,
     ) -> S::Int {
-        let low = bit_pairs(simd, part, &self.pairs, (octet, run, group), 0);
+        let low = bit_pairs(simd, part, &self.pairs[octet], run, group, 0);
         // Both octets share eight lines of third bits, the second four bits higher.
         let third_bits = simd.words(&self.third_bits[4 * (run % 2) + group], part);
         let third_bits = simd.shift_right(third_bits, 4 * octet);
@@ -450,9 +458,10 @@ impl Format256 for Q6K {
         group: usize,
     ) -> S::Int {
         // An octet has 16 lines of nibbles: four runs in the low ones, then four in the high ones.
-        let nibbles = simd.words(&self.nibbles[16 * octet + 4 * (run % 4) + group], part);
-        let low = simd.take_bits(nibbles, 4 * (run / 4), 0, 0x0f);
-        simd.or(low, bit_pairs(simd, part, &self.pairs, (octet, run, group), 4))
+        let HalfOfQ6K { pairs, nibbles } = &self.octets[octet];
+        let low = simd.words(&nibbles[4 * (run % 4) + group], part);
+        let low = simd.take_bits(low, 4 * (run / 4), 0, 0x0f);
+        simd.or(low, bit_pairs(simd, part, pairs, run, group, 4))
     }
 
     #[inline(always)]

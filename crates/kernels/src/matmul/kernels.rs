@@ -24,16 +24,23 @@
 //! 4. A zero point is not subtracted from codes, as they are to be unsigned. What it would have
 //!    taken away is `zero` times a sum of activations, which was computed with their rounding.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "iterators are functions, which are not always inlined into code for other processors"
+)]
+
 use std::hint::black_box;
 
 use super::{
-    formats::{Codes, Format32, Format256, FormatFloat, Scales},
+    formats::{Codes, Format32, Format256, FormatFloat, Scales, Tile},
     simd::{Kernel, Simd},
 };
 use crate::{
     columns::{Block32Tile, Block256Tile, FloatTile},
     weights::TILE_ROWS,
 };
+
+const CACHE_LINE_BYTES: usize = 64;
 
 /// Repeats a block for `$i` from 0 to 7. Shifts and positions that depend on `$i` are constants then,
 /// which no number of turns of a loop would make them.
@@ -51,6 +58,8 @@ pub(super) type Results<const N: usize> = [[f32; TILE_ROWS]; N];
 /// Multiplies a row of tiles with `N` columns, for types with blocks of 256.
 pub(super) struct Multiply256<'a, F, const N: usize> {
     pub(super) tiles: &'a [F],
+    /// Tiles that will be read next, to be fetched meanwhile.
+    pub(super) ahead: &'a [F],
     pub(super) columns: &'a Block256Tile,
     pub(super) results: &'a mut Results<N>,
 }
@@ -61,6 +70,8 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
         let zero = zero_point::<S>(F::CODES);
         let has_mins = F::CODES == Codes::WithMin;
         let groups_per_run = F::RUN / 4;
+        // Were the number known, the compiler would unroll the loop over groups and load far ahead,
+        // for which there are not enough registers. (It is a bound, which spares checks.)
         let num_groups = black_box(groups_per_run).min(groups_per_run);
         let num_octets = 256 / F::RUN / 8;
         let (codes, _) = self.columns.codes.as_chunks::<N>();
@@ -71,6 +82,7 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
         for part in 0..S::NUM_PARTS {
             let mut results = [simd.splat_float(0.0); N];
             for block in 0..self.tiles.len() {
+                let ahead = self.ahead.get(block);
                 let tile = &self.tiles[block];
                 let column_scales = &scales[block];
                 let mut totals = [simd.splat(0); N];
@@ -81,6 +93,7 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                     let sums = &sums[4 * index..][..4];
                     let Scales { scales, mins } = tile.scales(simd, part, octet);
                     unrolled!(run => {
+                        fetch(simd, ahead, 8 * octet + run, 8 * num_octets);
                         let mut products = [simd.splat(0); N];
                         for group in 0..num_groups {
                             let weights = tile.codes(simd, part, octet, run, group);
@@ -136,6 +149,8 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
 /// Multiplies a row of tiles with `N` columns, for types with blocks of 32.
 pub(super) struct Multiply32<'a, F, const N: usize> {
     pub(super) tiles: &'a [F],
+    /// Tiles that will be read next, to be fetched meanwhile.
+    pub(super) ahead: &'a [F],
     pub(super) columns: &'a Block32Tile,
     pub(super) results: &'a mut Results<N>,
 }
@@ -152,6 +167,7 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
         for part in 0..S::NUM_PARTS {
             let mut results = [simd.splat_float(0.0); N];
             for block in 0..self.tiles.len() {
+                fetch(simd, self.ahead.get(block), 0, 1);
                 let tile = &self.tiles[block];
                 let codes = &codes[8 * block..][..8];
                 let (scales, negative_sums) = (&scales[block], &negative_sums[block]);
@@ -235,6 +251,17 @@ fn zero_point<S: Simd>(codes: Codes) -> Option<u32> {
         Codes::Signed => S::SIGNED_ZERO,
         Codes::ZeroAt(bits) => Some(bits),
         Codes::WithMin => None,
+    }
+}
+
+/// Asks for part `index` of `count` of a tile that will be read soon, if there is one.
+#[inline(always)]
+fn fetch<S: Simd, F: Tile>(simd: S, ahead: Option<&F>, index: usize, count: usize) {
+    if let Some(tile) = ahead {
+        let lines = size_of::<F>() / CACHE_LINE_BYTES;
+        for line in lines * index / count..lines * (index + 1) / count {
+            simd.prefetch(&tile.as_bytes()[CACHE_LINE_BYTES * line]);
+        }
     }
 }
 

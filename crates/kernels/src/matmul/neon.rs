@@ -1,5 +1,6 @@
 //! The operations on 128-bit registers of aarch64 with dot products: 16 rows in four.
 
+#[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
 use std::arch::{aarch64::*, asm};
 
 use super::simd::{HalfLine, Kernel, Line, Simd, operations};

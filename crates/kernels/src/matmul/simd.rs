@@ -118,6 +118,7 @@ pub(super) trait Simd: Copy + Send + Sync {
 macro_rules! operations {
     ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:expr;)*) => {$(
         #[inline(always)]
+        #[allow(unused_unsafe, reason = "a level that every processor has needs no proof")]
         fn $name(self, $($arg: $type),*) $(-> $result)? {
             // SAFETY: the token `self` was made where these instructions had been detected. Memory
             // is only reached through references to arrays as long as what is loaded or stored.

@@ -292,6 +292,6 @@ fn matrices_without_rows_or_weights_are_matrices() {
         columns.reset(2, 0);
         let mut out = [f32::NAN; 6];
         matmul(&compute, &flat, &mut columns, &mut out);
-        assert_eq!(out, [0.0; 6]);
+        assert!(out.iter().all(|&sum| sum == 0.0), "{cpu}: a sum of nothing");
     }
 }

@@ -64,8 +64,18 @@ fn fields(ty: WeightType) -> &'static [Field] {
         WeightType::Q3_K => const { &[halves(108, 1), words(96, 3), words(0, 8), words(32, 16)] },
         WeightType::Q4_K => const { &[halves(0, 2), words(4, 3), words(16, 32)] },
         WeightType::Q5_K => const { &[halves(0, 2), words(4, 3), words(16, 8), words(48, 32)] },
+        // Each half of the block keeps its parts together, so that memory is read front to back.
         WeightType::Q6_K => {
-            const { &[halves(208, 1), words(192, 4), words(128, 16), words(0, 32)] }
+            const {
+                &[
+                    halves(208, 1),
+                    words(192, 4),
+                    words(128, 8),
+                    words(0, 16),
+                    words(160, 8),
+                    words(64, 16),
+                ]
+            }
         }
         WeightType::IQ4_XS => const { &[halves(0, 2), words(4, 1), words(8, 32)] },
     }
