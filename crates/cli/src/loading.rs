@@ -1,6 +1,12 @@
 //! From settings to a model in memory: finds the file, sizes the KV cache, shows progress.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use brisk_engine::{Engine, EngineConfig, EngineHandle, ModelInfo};
@@ -20,6 +26,8 @@ use crate::{
 /// Context where nobody asks for another: models promise 128 Ki tokens and more, whose keys and
 /// values would not fit in the memory of the machines that this is for.
 const DEFAULT_MAX_MODEL_LEN: usize = 8192;
+/// What loads faster than this shows no progress bar: it would only flash.
+const PROGRESS_DELAY: Duration = Duration::from_millis(300);
 /// The part of the free memory that a KV cache of default size may take.
 const KV_CACHE_SHARE: u64 = 2;
 
@@ -158,6 +166,9 @@ pub(crate) fn load(
             .expect("the template is right, as a test shows"),
     );
     let result = Model::load(file, &options, &mut |done, total| {
+        if started.elapsed() < PROGRESS_DELAY {
+            return;
+        }
         bar.set_length(total);
         bar.set_position(done);
     });

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", output::printable(&format!("{error:#}")));
-            let is_usage = error.chain().any(|it| it.is::<ConfigError>());
+            let is_usage = error.chain().any(<dyn std::error::Error>::is::<ConfigError>);
             if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }

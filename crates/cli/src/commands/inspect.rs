@@ -64,6 +64,10 @@ pub(crate) fn run(config: &Config, file: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "numbers and texts stand at the call as they are"
+)]
 fn pair(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }

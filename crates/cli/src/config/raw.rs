@@ -68,7 +68,7 @@ impl RawConfig {
                     texts: texts.clone(),
                     origin: Origin::Flag(setting.flag()),
                 })
-                .or_else(|| sources.from_environment(setting))
+                .or_else(|| sources.in_environment(setting))
                 .or_else(|| sources::from_dot_env(&dot_env, setting))
                 .or_else(|| {
                     file.iter().find(|(name, _)| *name == setting.name).map(|it| it.1.clone())

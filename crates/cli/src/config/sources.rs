@@ -36,7 +36,7 @@ pub(crate) type DotEnvLine = (String, String, usize);
 
 impl Sources {
     /// What the process environment says about `setting`.
-    pub(super) fn from_environment(&self, setting: &Setting) -> Option<Given> {
+    pub(super) fn in_environment(&self, setting: &Setting) -> Option<Given> {
         variables(setting).into_iter().find_map(|name| {
             let value = self.environment.get(&name).filter(|it| !is_service_link(it))?;
             Some(Given { texts: texts(setting, value), origin: Origin::Environment(name) })
