@@ -11,7 +11,7 @@ use crate::{
     request::{Message, Prompt},
 };
 
-/// Characters of a template's refusal that are passed on.
+/// Characters of a template's words that are passed on.
 const MAX_REFUSAL_CHARS: usize = 200;
 
 /// A prompt as the engine takes it.
@@ -113,12 +113,16 @@ fn with_bos(mut tokens: Vec<TokenId>, bos: Option<TokenId>) -> Vec<TokenId> {
     tokens
 }
 
+/// Whose move it is: the template is the operator's, what it was given is the caller's.
 fn template_error(error: TemplateError) -> GatewayError {
+    let message: String = error.to_string().chars().take(MAX_REFUSAL_CHARS).collect();
     match error {
-        TemplateError::Refused { message } => GatewayError::TemplateRefused {
-            message: message.chars().take(MAX_REFUSAL_CHARS).collect(),
-        },
-        other => GatewayError::TemplateFailed { message: other.to_string() },
+        TemplateError::Refused { .. }
+        | TemplateError::UnknownRole { .. }
+        | TemplateError::OutOfSteps { .. }
+        | TemplateError::OutputTooLong { .. }
+        | TemplateError::NoPlaceholderLeft => GatewayError::TemplateRefused { message },
+        _ => GatewayError::TemplateFailed { message },
     }
 }
 

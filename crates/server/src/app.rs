@@ -121,3 +121,27 @@ fn panicked(panic: &Box<dyn std::any::Any + Send>) -> Response {
     );
     HttpError::Panicked.into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::StatusCode;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_one_request() {
+        let router: Router = Router::new()
+            .route("/", get(async || -> &'static str { panic!("secret") }))
+            .layer(CatchPanicLayer::custom(|panic| panicked(&panic)));
+        for _ in 0..2 {
+            let request = Request::new(Body::empty());
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+            let body = String::from_utf8(body.into()).unwrap();
+            assert!(body.contains("\"internal_error\"") && !body.contains("secret"), "{body}");
+        }
+    }
+}

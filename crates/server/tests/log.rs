@@ -1,0 +1,103 @@
+//! One line for each request, and nothing of what was said. Alone in its program: the log is global.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::{
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use common::{Server, config, eventually};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+struct Log(Mutex<Vec<u8>>);
+
+impl Log {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.bytes().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn requests(&self) -> Vec<Value> {
+        let lines = self.lines().into_iter();
+        lines.filter(|line| line["fields"]["message"] == "request").collect()
+    }
+}
+
+impl io::Write for &Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for &'static Log {
+    type Writer = &'static Log;
+
+    fn make_writer(&'a self) -> &'static Log {
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_is_one_line_without_its_words() {
+    tracing_subscriber::fmt().json().with_writer(&LOG).init();
+    let mut server = Server::start(config());
+    let secret = "sesame\u{1b}[31m\r\nforged";
+    let chat = json!({
+        "messages": [{"role": "user", "content": secret}], "user": secret, "temperature": 0, "max_tokens": 2,
+    });
+    let sent = [
+        server.client.post("/v1/chat/completions", &chat.to_string()).await,
+        server.client.with("X-Request-Id: mine").get("/sesame?key=sesame").await,
+        server.client.post("/v1/completions", r#"{"prompt": "sesame!"}"#).await,
+        server.client.raw(b"SESAME HT\n").await,
+    ];
+    eventually("three lines", || LOG.requests().len() == 3).await;
+    let lines = LOG.requests();
+    let facts: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let fields = &line["fields"];
+            assert!(fields["duration_ms"].as_f64().unwrap() > 0.0);
+            json!([
+                fields["method"],
+                fields["route"],
+                fields["status"],
+                fields["completion_tokens"],
+                fields["code"]
+            ])
+        })
+        .collect();
+    let expected = [
+        json!(["POST", "/v1/chat/completions", 200, 2, null]),
+        json!(["GET", "unmatched", 404, 0, "unknown_route"]),
+        json!(["POST", "/v1/completions", 500, 0, "model_failed"]),
+    ];
+    assert_eq!(facts, expected);
+    for (line, reply) in lines.iter().zip(&sent) {
+        assert_eq!(line["fields"]["request_id"].as_str(), reply.header("x-request-id"));
+    }
+    let all = LOG.lines();
+    let failed = all.iter().find(|line| line["fields"]["message"] == "request failed").unwrap();
+    assert!(failed["fields"]["internal"].as_str().unwrap().contains("not finite"));
+    let refused = all.iter().find(|line| line["fields"]["message"] == "request refused").unwrap();
+    assert_eq!(refused["fields"]["status"], 400);
+    let text = String::from_utf8(LOG.bytes().clone()).unwrap().to_lowercase();
+    assert!(!text.contains("sesame") && !text.contains("forged"), "{text}");
+    server.begin_shutdown();
+    server.ended().await;
+}
