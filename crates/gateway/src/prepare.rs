@@ -52,7 +52,7 @@ pub(crate) async fn chat_prompt(
             .collect();
         let tokenizer = engine.tokenizer();
         let rendered = engine.chat_template().render(&messages, tokenizer, true);
-        let rendered = rendered.map_err(template_error)?;
+        let rendered = rendered.map_err(|error| template_error(&error))?;
         Ok(Prepared { tokens: tokenizer.encode_prompt(&rendered), echo: None })
     })
     .await?
@@ -114,7 +114,7 @@ fn with_bos(mut tokens: Vec<TokenId>, bos: Option<TokenId>) -> Vec<TokenId> {
 }
 
 /// Whose move it is: the template is the operator's, what it was given is the caller's.
-fn template_error(error: TemplateError) -> GatewayError {
+fn template_error(error: &TemplateError) -> GatewayError {
     let message: String = error.to_string().chars().take(MAX_REFUSAL_CHARS).collect();
     match error {
         TemplateError::Refused { .. }
