@@ -356,6 +356,23 @@ fn a_port_that_is_taken_is_refused_at_once() {
 }
 
 #[test]
+fn without_a_model_the_built_in_one_answers() {
+    let place = Place::new();
+    if cfg!(feature = "demo-model") {
+        let text = place.output("inspect");
+        assert!(text.starts_with("model       brisk-demo\n"), "{text}");
+        let reply = place.output("run hello --temperature 0 --max-tokens 40");
+        assert!(reply.trim().chars().any(char::is_alphabetic), "{reply:?}");
+        assert_eq!(
+            place.output("run hello --temperature 0 --max-tokens 40 --cpu reference"),
+            reply
+        );
+    } else {
+        place.refused("serve", 1, "no model given: brisk serve --model FILE");
+    }
+}
+
+#[test]
 fn help_teaches_by_example() {
     let place = Place::new();
     assert!(place.output("--version").starts_with("brisk "));
