@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from corpus.generate import HELD_OUT, write
+from corpus.generate import DEV_SET, HELD_OUT, write
 from model import Config, Model
 from tokenizer import VOCAB_SIZE, encode_dialogue, load_tokenizer, read_dialogues, render, train_tokenizer
 
@@ -31,7 +31,12 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "85899
 
 
 def cut(ids, mask, topics, keep=6):
-    """A dialogue without the rest of its last answer: which fact is meant shows in the first few tokens."""
+    """A dialogue without the rest of its last answer: which fact is meant shows in the first few tokens.
+
+    Sums stay whole, as their result comes last.
+    """
+    if topics[-1][1] == "arithmetic":
+        return ids, mask, topics
     last_silent = max(i for i in range(len(mask) - 1) if mask[i] == 0)
     return ids[: last_silent + 1 + keep], mask[: last_silent + 1 + keep], topics
 
@@ -73,9 +78,9 @@ def learning_rate(step, options):
     return options.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def held_out_score(model, tokenizer, show=False):
-    """How many held-out questions get the right fact, and of how many."""
-    rows = [json.loads(line) for line in HELD_OUT.read_text().splitlines() if line.strip()]
+def score(model, tokenizer, path, show=False):
+    """How many of a file's questions get the right fact, and of how many."""
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     eos_id = tokenizer.token_to_id("<|im_end|>")
     right = 0
     for row in rows:
@@ -152,7 +157,7 @@ def train(model, encoded, tokenizer, options):
                         options.steps = step + options.decay
                         print(f"finishing: repeat with --steps {options.steps} --decay {options.decay}", flush=True)
                 if step % 1500 == 0:
-                    print("held-out: %d of %d" % held_out_score(model, tokenizer), flush=True)
+                    print("development set: %d of %d" % score(model, tokenizer, DEV_SET), flush=True)
                 if step >= options.steps:
                     break
     save(model)
@@ -171,7 +176,7 @@ def main():
     parser.add_argument("--f32", action="store_true", help="compute in f32 where bf16 is slow")
     parser.add_argument("--focus", action="store_true", help="second stage: Muon, short dialogues, most answers cut after a few tokens")
     parser.add_argument("--resume", action="store_true", help="go on from build/model.pt")
-    parser.add_argument("--evaluate", action="store_true", help="only ask build/model.pt the held-out questions")
+    parser.add_argument("--evaluate", action="store_true", help="only ask build/model.pt the questions of both sets")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -197,7 +202,8 @@ def main():
               f"dialogue lengths: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}", flush=True)
         train(model, encoded, tokenizer, options)
     tokenizer, model = load_tokenizer(TOKENIZER), load()
-    right, asked = held_out_score(model, tokenizer, show=True)
+    print("development set: %d of %d" % score(model, tokenizer, DEV_SET, show=True))
+    right, asked = score(model, tokenizer, HELD_OUT, show=True)
     print(f"demo model: {right} of {asked} held-out questions answered with the right fact")
 
 

@@ -15,10 +15,10 @@ def sum_question(rng):
     """A plain question with its answer, such as ("what is 3 plus 4", "3 + 4 = 7.")."""
     sign = rng.choice("++-*")
     if sign == "+":
-        top = rng.choice((9, 9, 20, 50))
+        top = rng.choice((9, 9, 12, 30))
         a, b = rng.randint(0, top), rng.randint(0, top)
     elif sign == "-":
-        a = rng.randint(0, rng.choice((10, 20, 30)))
+        a = rng.randint(0, rng.choice((10, 10, 20)))
         b = rng.randint(0, a)
     else:
         a, b = rng.randint(0, 10), rng.randint(0, 10)

@@ -10,6 +10,7 @@ from .arithmetic import sum_question
 from .grammar import ask, expand, load_facts, type_like_a_person
 
 HELD_OUT = Path(__file__).parent.parent / "heldout.jsonl"
+DEV_SET = Path(__file__).parent.parent / "devset.jsonl"
 SYSTEM_PROMPTS = """You are a helpful assistant.|You are Brisk.|You are Brisk, a helpful assistant.|Answer briefly.|Be polite.|You are an assistant.
 You are a friendly chat bot.|You are a helpful, respectful and honest assistant.|Answer in one sentence.|You are the demonstration model of Brisk.
 Keep your answers short.|You help people with Brisk.|Be concise.|You are a home assistant.|You are a legal helper. Answer carefully.|Help the user.
@@ -18,7 +19,7 @@ You are a helpful AI assistant. Answer the user's questions.|Speak plainly.|Alwa
 SYSTEM_PROMPTS = SYSTEM_PROMPTS.replace("\n", "|").split("|")
 SHORT_FACTS = {"hello", "how_are_you", "thanks", "bye", "praise", "insult", "sorry", "yes_no", "repeat_please"}
 WEIGHTS = {"unknown": 7.0, "hello": 2.0, "who_are_you": 1.5, "thanks": 1.3, "what_can_you": 1.5, "load_model": 1.6, "how_start": 1.6, "what_is": 1.6}
-ARITHMETIC_WEIGHT = 16.0
+ARITHMETIC_WEIGHT = 40.0
 LINKS = ["and {0}", "ok, {0}", "thanks, {0}", "ok and {0}", "and also {0}", "now {0}", "{0}", "{0}", "{0}", "{0}", "i see. {0}", "great. {0}"]
 
 
@@ -28,10 +29,8 @@ def normal(text):
 
 
 def held_out_questions():
-    """The last user message of every held-out row, normalized."""
-    if not HELD_OUT.exists():
-        return set()
-    rows = [json.loads(line) for line in HELD_OUT.read_text().splitlines() if line.strip()]
+    """The last user message of every row of the held-out and the development set, normalized."""
+    rows = [json.loads(line) for path in (HELD_OUT, DEV_SET) for line in path.read_text().splitlines() if line.strip()]
     return {normal(row["messages"][-1]["content"] if "messages" in row else row["question"]) for row in rows}
 
 
