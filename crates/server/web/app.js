@@ -128,7 +128,7 @@ async function run(conversation) {
   leaving = false;
   const controller = new AbortController();
   const body = chat.requestBody(conversation, settings, modelId());
-  const reply = { role: "assistant", content: "", state: "streaming", model: body.model, createdAt: Date.now() };
+  const reply = { role: "assistant", content: "", state: "streaming", model: modelId(), createdAt: Date.now() };
   conversation.messages.push(reply);
   conversation.updatedAt = Date.now();
   conversations.sort((a, b) => b.updatedAt - a.updatedAt);
@@ -136,7 +136,6 @@ async function run(conversation) {
   save(conversation);
   if (conversation === current) drawAll();
   try {
-    if (!body.model) throw new api.ApiError("server", "the server has not said which model it runs");
     await chat.readReply(reply, api.streamChat(body, controller.signal), (piece) => showPiece(reply, piece));
     reply.state = "done";
   } catch (error) {

@@ -4,7 +4,7 @@ const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed", "repetit
 
 /** The body of a chat request; settings that its owner left empty are the server's to choose. */
 export function requestBody(conversation, settings, model) {
-  const body = { model };
+  const body = model ? { model } : {};
   for (const name of NUMBERS) {
     if (typeof settings[name] === "number") body[name] = settings[name];
   }

@@ -1,8 +1,9 @@
 """Cases in time rather than in bytes: slow clients, clients that leave, two requests in one go."""
 
 import json
+import socket
 import sys
-import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from rows import CHAT, COMPLETIONS, chat, complete
@@ -11,16 +12,14 @@ from wire import connect, exchange, read_response, request_bytes, send_all, tric
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from server import until  # noqa: E402
 
-HEADER_TIMEOUT_S = 10
-BODY_TIMEOUT_S = 30
-SLACK_S = 5
 MODELS = request_bytes("GET", "/v1/models")
 LONG = {"max_tokens": 400, "ignore_eos": True}
 
 
 def idle(server):
     """Waits until nothing runs and nothing waits: whoever left has taken nothing along."""
-    until(lambda: server.gauge("num_requests_running") == 0 and server.gauge("num_requests_waiting") == 0, "nothing runs and nothing waits")
+    gauges = ("num_requests_running", "num_requests_waiting")
+    until(lambda: all(server.gauge(name) == 0 for name in gauges), "nothing runs and nothing waits")
 
 
 # ---- two requests in one go ----
@@ -67,35 +66,65 @@ def a_half_closed_connection_holds_nothing(server):
     idle(server)
 
 
-# ---- slow clients ----
+# ---- slow clients, on a server with short limits ----
+
+LIMIT_S = 2
+SLACK_S = 6
+SHORT_LIMITS = ["--header-timeout", "2s", "--body-timeout", "2s", "--write-timeout", "2s", "--idle-timeout", "2s"]
+
 
 def slow_head(server):
-    """H12 one byte of the head a second"""
-    response, seconds = trickle(server, b"GET / HTTP/1.1\r\nX: ", b"y", 1, HEADER_TIMEOUT_S + SLACK_S)
-    assert response.status == 408 and seconds < HEADER_TIMEOUT_S + SLACK_S, (response.status, seconds)
+    """H12 a byte of the head now and then"""
+    response, seconds = trickle(server, b"GET / HTTP/1.1\r\nX: ", b"y", 0.2, LIMIT_S + SLACK_S)
+    assert response.status == 408 and seconds < LIMIT_S + SLACK_S, (response.status, seconds)
 
 
 def slow_body(server):
-    """H13 one byte of the body a second"""
+    """H13 a byte of the body now and then"""
     head = request_bytes("POST", CHAT, headers=[("Content-Type", "application/json"), ("Content-Length", "1000")])
-    response, seconds = trickle(server, head + b'{"a', b" ", 1, BODY_TIMEOUT_S + SLACK_S)
-    assert response.status == 408 and seconds < BODY_TIMEOUT_S + SLACK_S, (response.status, seconds)
+    response, seconds = trickle(server, head + b'{"a', b" ", 0.2, LIMIT_S + SLACK_S)
+    assert response.status == 408 and seconds < LIMIT_S + SLACK_S, (response.status, seconds)
 
 
-SLOW = [slow_head, slow_body]
+def an_idle_connection_is_closed(server):
+    """H32 a connection that asks nothing more"""
+    with connect(server, LIMIT_S + SLACK_S) as connection:
+        send_all(connection, MODELS)
+        first = read_response(connection)
+        assert first.status == 200 and read_response(connection, first.rest).status in (0, 408)
 
 
-def in_background(server, failed):
-    """Starts the slow cases, which wait for time limits of the server; join the threads for the end."""
-    def work(function):
-        try:
-            function(server)
-        except Exception as error:  # Whatever it is, it is one failed case.
-            failed.append((function.__doc__, error))
-    threads = [threading.Thread(target=work, args=(function,)) for function in SLOW]
-    for thread in threads:
-        thread.start()
-    return threads
+def unread_streams_harm_nobody(server):
+    """H14 streams that nobody reads, fewer than there are places"""
+    with _unread_streams(server, 4, 1):
+        for _ in range(8):
+            assert exchange(server, request_bytes("POST", CHAT, chat())).status == 200
+
+
+def unread_streams_do_not_hold_all_places(server):
+    """H14 streams that nobody reads, more than there are places, until the write timeout"""
+    with _unread_streams(server, 8, 8):
+        assert exchange(server, request_bytes("POST", CHAT, chat()), timeout_s=120).status == 200
+        idle(server)
+
+
+@contextmanager
+def _unread_streams(server, num_streams, n):
+    # Enough events for every buffer on the way to fill up.
+    data = request_bytes("POST", CHAT, chat(stream=True, n=n, logprobs=True, top_logprobs=20, max_tokens=900, ignore_eos=True))
+    streams = [connect(server) for _ in range(num_streams)]
+    try:
+        for stream in streams:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            send_all(stream, data)
+        yield
+    finally:
+        for stream in streams:
+            stream.close()
+        idle(server)
+
+
+SLOW_CASES = [slow_head, slow_body, an_idle_connection_is_closed, unread_streams_harm_nobody, unread_streams_do_not_hold_all_places]
 
 
 # ---- clients that leave ----
@@ -124,10 +153,10 @@ def leaving_a_whole_reply_frees_it(server):
 
 
 def many_leave_while_many_wait(server):
-    """H29 a hundred requests at once, of which every second client leaves"""
+    """H29 sixty requests at once, of which every second client leaves"""
     request = request_bytes("POST", COMPLETIONS, complete("Brisk", max_tokens=16))
     alone = json.loads(exchange(server, request).body)["choices"]
-    connections = [connect(server, 60) for _ in range(100)]
+    connections = [connect(server, 60) for _ in range(60)]
     for connection in connections:
         send_all(connection, request)
     for connection in connections[::2]:
@@ -153,18 +182,6 @@ def leaving_during_anothers_prefill_harms_nobody(server):
             stream.close()
             response = read_response(reader)
             assert json.loads(response.body)["choices"] == json.loads(alone.body)["choices"], response.body[:300]
-    idle(server)
-
-
-def a_client_that_does_not_read_harms_nobody(server):
-    """H14 streams that nobody reads, beside others"""
-    streams = [connect(server) for _ in range(8)]
-    for stream in streams:
-        send_all(stream, request_bytes("POST", CHAT, chat(stream=True, n=8, logprobs=True, top_logprobs=20, **LONG)))
-    for _ in range(8):
-        assert exchange(server, request_bytes("POST", CHAT, chat())).status == 200
-    for stream in streams:
-        stream.close()
     idle(server)
 
 
@@ -205,7 +222,7 @@ def a_request_for_a_reply_without_permission_to_send(server):
 CASES = [
     upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, a_half_closed_connection_holds_nothing,
     leaving_in_any_phase_frees_everything, leaving_a_whole_reply_frees_it, many_leave_while_many_wait, leaving_during_anothers_prefill_harms_nobody,
-    a_client_that_does_not_read_harms_nobody, streamed_text_is_whole_characters, control_texts_are_not_control_tokens,
+    streamed_text_is_whole_characters, control_texts_are_not_control_tokens,
     a_request_for_a_reply_without_permission_to_send,
 ]
 

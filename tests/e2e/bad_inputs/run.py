@@ -101,20 +101,17 @@ def request_cases(tally):
     import phases
     with Server(tally.binary) as server:
         watch = Watch(server)
-        slow_failed = []
-        slow = [] if tally.only and not "H12 H13".count(tally.only) else phases.in_background(server, slow_failed)
         for row in [*json_rows.ROWS, *param_rows.ROWS]:
             tally.case(row.number, row.what, check_row, watch, row)
         for row in http_rows.ROWS:
             tally.case(row.number, row.what, check_http, watch, row)
-        for thread in slow:
-            thread.join()
-        for function in phases.SLOW if slow else []:
-            errors = [error for doc, error in slow_failed if doc == function.__doc__]
-            tally.case(*function.__doc__.split(" ", 1), _reraise, errors)
         for function in phases.CASES:
             tally.case(*function.__doc__.split(" ", 1), check_phase, watch, function)
         tally.case("C00", "the server ends with status 0", _ends_well, server)
+    with Server(tally.binary, *phases.SHORT_LIMITS) as server:
+        watch = Watch(server)
+        for function in phases.SLOW_CASES:
+            tally.case(*function.__doc__.split(" ", 1), check_phase, watch, function)
     with Server(tally.binary, "--api-key", http_rows.KEY) as server:
         watch = Watch(server, http_rows.KEY)
         for row in http_rows.KEY_ROWS:
@@ -123,11 +120,6 @@ def request_cases(tally):
         for function in phases.KEY_CASES:
             tally.case(*function.__doc__.split(" ", 1), check_phase, watch, function)
         tally.case("C09", "the key is never printed", _keeps_secret, server, http_rows.KEY)
-
-
-def _reraise(errors):
-    if errors:
-        raise errors[0]
 
 
 def _ends_well(server):

@@ -23,7 +23,10 @@ class Watch:
         self.headers = [("Authorization", f"Bearer {key}")] if key else []
         self.secret = key.encode() if key else None
         self.golden = self._canary()
-        # The first requests fill pools and buffers that stay.
+        # The first requests fill pools and buffers that stay, and the KV cache is memory once it is used.
+        fill = {**CANARY, "n": 8, "max_tokens": 900, "ignore_eos": True}
+        filled = exchange(server, request_bytes("POST", "/v1/chat/completions", fill, self.headers), timeout_s=120)
+        assert filled.status == 200, filled.body[:300]
         for _ in range(20):
             assert self._canary() == self.golden, "the canary is not deterministic"
         self.first_rss_bytes = self.rss_bytes = server.rss_bytes()
