@@ -1,9 +1,6 @@
 //! The operations on 256-bit registers: 16 rows in two.
 
-#[allow(
-    clippy::wildcard_imports,
-    reason = "the names are the instructions' own and prefixed"
-)]
+#[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
 use std::arch::x86_64::*;
 
 use super::simd::{HalfLine, Kernel, Line, Simd, operations};
@@ -95,6 +92,6 @@ impl Simd for Avx2 {
         fn store(a: __m256, rows: &mut [f32; TILE_ROWS], part: usize) =
             _mm256_storeu_ps(rows.as_chunks_mut::<8>().0[part].as_mut_ptr(), a);
 
-        fn prefetch(byte: &u8) = _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+        fn prefetch(address: *const u8) = _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
 }

@@ -1,9 +1,6 @@
 //! The operations on 512-bit registers with VNNI: 16 rows in one register.
 
-#[allow(
-    clippy::wildcard_imports,
-    reason = "the names are the instructions' own and prefixed"
-)]
+#[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
 use std::arch::x86_64::*;
 
 use super::simd::{HalfLine, Kernel, Line, Simd, operations};
@@ -91,6 +88,6 @@ impl Simd for Avx512Vnni {
         fn store(a: __m512, rows: &mut [f32; TILE_ROWS], _part: usize) =
             _mm512_storeu_ps(rows.as_mut_ptr(), a);
 
-        fn prefetch(byte: &u8) = _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+        fn prefetch(address: *const u8) = _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
 }

@@ -26,12 +26,6 @@ pub(super) unsafe trait Tile: Sized + Send + Sync {
         // the implementation promises that any bytes will do.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
     }
-
-    /// The tile's own bytes.
-    fn as_bytes(&self) -> &[u8] {
-        // SAFETY: the slice covers exactly this value, which consists of bytes only.
-        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), size_of::<Self>()) }
-    }
 }
 
 /// What a code stands for.

@@ -95,8 +95,8 @@ impl Simd for NeonDot {
         fn store(a: float32x4_t, rows: &mut [f32; TILE_ROWS], part: usize) =
             vst1q_f32(rows.as_chunks_mut::<4>().0[part].as_mut_ptr(), a);
 
-        fn prefetch(byte: &u8) = asm!(
-            "prfm pldl1keep, [{}]", in(reg) std::ptr::from_ref(byte),
+        fn prefetch(address: *const u8) = asm!(
+            "prfm pldl1keep, [{}]", in(reg) address,
             options(nostack, preserves_flags, readonly));
     }
 }

@@ -89,8 +89,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Writes the lanes to part `part` of 16 rows' values.
     fn store(self, a: Self::Float, rows: &mut [f32; TILE_ROWS], part: usize);
 
-    /// Asks for a byte's cache line, which will be read soon.
-    fn prefetch(self, byte: &u8);
+    /// Asks for the cache line at an address, which will be read soon. Any address will do: where
+    /// there is no memory, nothing happens.
+    fn prefetch(self, address: *const u8);
 
     /// `byte` in each of the four bytes of each lane.
     #[inline(always)]
@@ -121,7 +122,8 @@ macro_rules! operations {
         #[allow(unused_unsafe, reason = "a level that every processor has needs no proof")]
         fn $name(self, $($arg: $type),*) $(-> $result)? {
             // SAFETY: the token `self` was made where these instructions had been detected. Memory
-            // is only reached through references to arrays as long as what is loaded or stored.
+            // is only reached through references to arrays as long as what is loaded or stored;
+            // a prefetch reaches none and never faults.
             unsafe { $body }
         }
     )*};

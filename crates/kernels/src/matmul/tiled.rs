@@ -25,13 +25,6 @@ const COLUMN_BLOCK_BYTES: usize = 512 << 10;
 /// Chunks per thread, so that a thread that was held up leaves its share to the others.
 const CHUNKS_PER_THREAD: usize = 8;
 
-/// How far ahead of their use weights are fetched: about one tile of the larger types.
-const FETCH_AHEAD_BYTES: usize = 2048;
-
-/// Up to this many columns the kernels wait for memory only. The processor then finds out by itself
-/// what to fetch, and requests on top slow it down by a tenth (measured on Zen 4).
-const MAX_COLUMNS_WITHOUT_FETCH: usize = 2;
-
 /// The most columns that a kernel takes.
 const MAX_COLUMNS: usize = 8;
 
@@ -96,27 +89,23 @@ impl<S: Simd> Walk<'_, S> {
     fn blocks_of_256<F: Format256>(self, columns: &mut Columns) {
         let (simd, code_bytes) = (self.simd, size_of::<i8>());
         let column_tiles = columns.in_blocks_of_256(self.compute, S::MAX_COLUMNS);
-        self.each(
-            column_tiles,
-            code_bytes,
-            |[tile_row, ahead], columns: &Block256Tile, results| {
-                let (tiles, ahead) = (F::from_bytes(tile_row), F::from_bytes(ahead));
-                with_const!(columns.columns().len(), N => {
-                    let results = first_results::<N>(results);
-                    simd.vectorize(Multiply256 { tiles, ahead, columns, results });
-                });
-            },
-        );
+        self.each(column_tiles, code_bytes, |tile_row, fetch, columns: &Block256Tile, results| {
+            let tiles = F::from_bytes(tile_row);
+            with_const!(columns.columns().len(), N => {
+                let results = first_results::<N>(results);
+                simd.vectorize(Multiply256 { tiles, fetch, columns, results });
+            });
+        });
     }
 
     fn blocks_of_32<F: Format32>(self, columns: &mut Columns) {
         let (simd, code_bytes) = (self.simd, size_of::<i8>());
         let column_tiles = columns.in_blocks_of_32(self.compute, S::MAX_COLUMNS);
-        self.each(column_tiles, code_bytes, |[tile_row, ahead], columns: &Block32Tile, results| {
-            let (tiles, ahead) = (F::from_bytes(tile_row), F::from_bytes(ahead));
+        self.each(column_tiles, code_bytes, |tile_row, fetch, columns: &Block32Tile, results| {
+            let tiles = F::from_bytes(tile_row);
             with_const!(columns.columns().len(), N => {
                 let results = first_results::<N>(results);
-                simd.vectorize(Multiply32 { tiles, ahead, columns, results });
+                simd.vectorize(Multiply32 { tiles, fetch, columns, results });
             });
         });
     }
@@ -124,7 +113,7 @@ impl<S: Simd> Walk<'_, S> {
     fn floats<F: FormatFloat>(self, columns: &mut Columns) {
         let (simd, value_bytes) = (self.simd, size_of::<f32>());
         let column_tiles = columns.as_floats(self.compute, S::MAX_COLUMNS);
-        self.each(column_tiles, value_bytes, |[tile_row, _], columns: &FloatTile, results| {
+        self.each(column_tiles, value_bytes, |tile_row, _, columns: &FloatTile, results| {
             let tiles = F::from_bytes(tile_row);
             with_const!(columns.columns().len(), N => {
                 let results = first_results::<N>(results);
@@ -134,20 +123,18 @@ impl<S: Simd> Walk<'_, S> {
     }
 
     /// Calls `multiply` with each row of tiles and each tile of columns, and puts the results where
-    /// they belong. While the first columns pass, the tiles a little ahead are fetched.
+    /// they belong. The flag says that the tiles come from memory: the first columns meet them.
     fn each<C: ColumnTile>(
         self,
         column_tiles: &[C],
         value_bytes: usize,
-        multiply: impl Fn([&[u8]; 2], &C, &mut Results<MAX_COLUMNS>) + Sync,
+        multiply: impl Fn(&[u8], bool, &C, &mut Results<MAX_COLUMNS>) + Sync,
     ) {
         let Self { compute, weights, out, .. } = self;
         let num_tile_rows = weights.rows().div_ceil(TILE_ROWS);
         let num_chunks = CHUNKS_PER_THREAD * compute.pool.num_threads();
         let strip_len = TILE_ROWS * num_tile_rows.div_ceil(num_chunks);
         let column_tile_bytes = S::MAX_COLUMNS * weights.cols() * value_bytes;
-        let tile_bytes = TILE_ROWS * weights.weight_type().block_bytes();
-        let bytes_ahead = FETCH_AHEAD_BYTES.next_multiple_of(tile_bytes);
         let tiles_per_block = (COLUMN_BLOCK_BYTES / column_tile_bytes).max(1);
 
         compute.pool.strips_mut(out, weights.rows(), strip_len, |_, mut strip| {
@@ -157,13 +144,9 @@ impl<S: Simd> Walk<'_, S> {
                     let tile_row = weights.tile_row(first_row / TILE_ROWS);
                     let start = first_row - rows.start;
                     let end = rows.len().min(start + TILE_ROWS);
-                    let mut ahead = weights.tiles_after(first_row / TILE_ROWS, bytes_ahead);
-                    if column_tiles[0].columns().len() <= MAX_COLUMNS_WITHOUT_FETCH {
-                        ahead = &[];
-                    }
-                    for columns in column_tiles {
+                    for (i, columns) in column_tiles.iter().enumerate() {
                         let mut results = [[0.0; TILE_ROWS]; MAX_COLUMNS];
-                        multiply([tile_row, std::mem::take(&mut ahead)], columns, &mut results);
+                        multiply(tile_row, i == 0, columns, &mut results);
                         for (column, results) in columns.columns().zip(&results) {
                             strip.row_mut(column)[start..end]
                                 .copy_from_slice(&results[..end - start]);

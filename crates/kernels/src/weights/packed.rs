@@ -103,12 +103,6 @@ impl PackedMatrix {
         let tile_row_bytes = TILE_ROWS * self.row_bytes;
         &self.tiles[index * tile_row_bytes..][..tile_row_bytes]
     }
-
-    /// The tiles that come `num_bytes` after the beginning of a row of tiles, to the end of all.
-    pub(crate) fn tiles_after(&self, index: usize, num_bytes: usize) -> &[u8] {
-        let start = TILE_ROWS * self.row_bytes * index + num_bytes;
-        self.tiles.get(start..).unwrap_or(&[])
-    }
 }
 
 impl fmt::Debug for PackedMatrix {
