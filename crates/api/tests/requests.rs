@@ -90,7 +90,7 @@ fn what_asks_for_nothing_is_taken() {
         r#""response_format": {"type": "text"}, "tools": [], "tool_choice": "auto", "parallel_tool_calls": false"#,
         r#""store": false, "service_tier": "auto", "user": "u", "metadata": {"a": "b"}, "safety_identifier": "s""#,
         r#""functions": [], "function_call": "none", "modalities": ["text"], "prompt_cache_key": "k", "reasoning_effort": "none""#,
-        r#""cache_prompt": true, "num_beams": 1, "length_penalty": 1.0, "best_of": 1, "audio": null, "prediction": null"#,
+        r#""cache_prompt": false, "num_beams": 1, "length_penalty": 1.0, "best_of": 1, "audio": null, "prediction": null"#,
     ] {
         check_chat(fields, "");
     }

@@ -122,7 +122,9 @@ fn template_error(error: &TemplateError) -> GatewayError {
         | TemplateError::OutOfSteps { .. }
         | TemplateError::OutputTooLong { .. }
         | TemplateError::NoPlaceholderLeft => GatewayError::TemplateRefused { message },
-        _ => GatewayError::TemplateFailed { message },
+        TemplateError::Invalid { .. }
+        | TemplateError::SourceTooLong { .. }
+        | TemplateError::TooDeep { .. } => GatewayError::TemplateFailed { message },
     }
 }
 

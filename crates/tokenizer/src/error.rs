@@ -5,7 +5,6 @@ use thiserror::Error;
 
 /// A tokenizer cannot be built. The move is with whoever made or chose the model's files.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The vocabulary is empty.
     #[error("the vocabulary has no tokens")]
@@ -155,7 +154,6 @@ pub(crate) fn shortened(text: &str) -> String {
 
 /// A prompt cannot be rendered.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum TemplateError {
     /// Caller's move: the template refused the conversation; the words are its own (`raise_exception`).
     #[error("{message}")]
