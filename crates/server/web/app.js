@@ -263,6 +263,8 @@ function drawAll({ finished = false } = {}) {
     return item;
   });
   if (current.firstSent > 0) items.splice(current.firstSent, 0, view.el("li", { className: "divider", textContent: "Messages above this line are no longer sent to the model" }));
+  // What has just been said comes in softly; a reply that ends does not come in again.
+  if (!finished) items.at(-1)?.classList.add("fresh");
   // A reader who has scrolled up to read stays there when the reply ends.
   if (finished) keepAtEnd(() => list.replaceChildren(...items));
   else list.replaceChildren(...items);

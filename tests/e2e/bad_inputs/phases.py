@@ -66,6 +66,15 @@ def a_half_closed_connection_holds_nothing(server):
     idle(server)
 
 
+def the_context_ends_where_it_says(server):
+    """P12 prompts of one token less than the context, as many, and one more"""
+    limit = json.loads(server.request("GET", "/v1/models")[2])["data"][0]["max_model_len"]
+    for num_tokens, wanted in ((limit - 1, (200,)), (limit, (200, 400)), (limit + 1, (400,))):
+        response = exchange(server, request_bytes("POST", COMPLETIONS, complete([100] * num_tokens, max_tokens=1)))
+        assert response.status in wanted, (num_tokens, response.status, response.body[:300])
+        assert response.status == 200 or b"context_length_exceeded" in response.body, response.body[:300]
+
+
 # ---- slow clients, on a server with short limits ----
 
 LIMIT_S = 2
@@ -220,7 +229,7 @@ def a_request_for_a_reply_without_permission_to_send(server):
 
 
 CASES = [
-    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, a_half_closed_connection_holds_nothing,
+    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, the_context_ends_where_it_says, a_half_closed_connection_holds_nothing,
     leaving_in_any_phase_frees_everything, leaving_a_whole_reply_frees_it, many_leave_while_many_wait, leaving_during_anothers_prefill_harms_nobody,
     streamed_text_is_whole_characters, control_texts_are_not_control_tokens,
     a_request_for_a_reply_without_permission_to_send,
