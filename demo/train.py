@@ -175,13 +175,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--f32", action="store_true", help="compute in f32 where bf16 is slow")
     parser.add_argument("--focus", action="store_true", help="second stage: Muon, short dialogues, most answers cut after a few tokens")
+    parser.add_argument("--sums", type=float, default=16.0, help="how often sums come, where a plain fact counts 1")
     parser.add_argument("--resume", action="store_true", help="go on from build/model.pt")
     parser.add_argument("--evaluate", action="store_true", help="only ask build/model.pt the questions of both sets")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     if not options.evaluate:
-        write(CORPUS, options.dialogues, options.seed, options.focus)
+        write(CORPUS, options.dialogues, options.seed, options.focus, options.sums)
         dialogues = read_dialogues(CORPUS)
         if options.resume:
             tokenizer = load_tokenizer(TOKENIZER)

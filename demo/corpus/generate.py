@@ -19,7 +19,6 @@ You are a helpful AI assistant. Answer the user's questions.|Speak plainly.|Alwa
 SYSTEM_PROMPTS = SYSTEM_PROMPTS.replace("\n", "|").split("|")
 SHORT_FACTS = {"hello", "how_are_you", "thanks", "bye", "praise", "insult", "sorry", "yes_no", "repeat_please"}
 WEIGHTS = {"unknown": 7.0, "hello": 2.0, "who_are_you": 1.5, "thanks": 1.3, "what_can_you": 1.5, "load_model": 1.6, "how_start": 1.6, "what_is": 1.6}
-ARITHMETIC_WEIGHT = 40.0
 LINKS = ["and {0}", "ok, {0}", "thanks, {0}", "ok and {0}", "and also {0}", "now {0}", "{0}", "{0}", "{0}", "{0}", "i see. {0}", "great. {0}"]
 
 
@@ -38,15 +37,16 @@ class Generator:
     """A seeded stream of dialogues, each a list of {"role", "content"}; the assistant's turns name their "fact".
 
     `focus` is for the second stage of training: fewer long dialogues, and the first answer of a fact far more often
-    than its others, so that more of the work goes into telling questions apart.
+    than its others, so that more of the work goes into telling questions apart. `sums` is how often sums
+    come, where a plain fact counts 1.
     """
 
-    def __init__(self, seed, focus=False):
+    def __init__(self, seed, focus=False, sums=16.0):
         self.rng = random.Random(seed)
         self.focus = focus
         self.facts = load_facts()
         self.ids = list(self.facts) + ["arithmetic"]
-        self.weights = [WEIGHTS.get(id, 1.0) for id in self.facts] + [ARITHMETIC_WEIGHT]
+        self.weights = [WEIGHTS.get(id, 1.0) for id in self.facts] + [sums]
         self.held_out = held_out_questions()
         self.num_refused = 0
 
@@ -89,9 +89,9 @@ class Generator:
         return messages
 
 
-def write(path, num_dialogues, seed, focus=False):
+def write(path, num_dialogues, seed, focus=False, sums=16.0):
     """Writes the corpus and proves that no held-out question is in it."""
-    generator = Generator(seed, focus)
+    generator = Generator(seed, focus, sums)
     path.parent.mkdir(exist_ok=True)
     num_questions = 0
     distinct = set()

@@ -4,6 +4,8 @@
 //! The references come from Hugging Face transformers in f32. Three models are committed below
 //! `tests/golden`; all of them run when `BRISK_CONFORMANCE_DIR` names the full set.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test tells what it saw, or fails")]
+
 use std::{borrow::Cow, fs, path::Path, path::PathBuf, sync::Arc};
 
 use brisk_formats::{GgufFile, GgufWriter, TensorType, Value};
