@@ -1,6 +1,6 @@
 //! The HTTP edge: routes, streaming, limits, keys, metrics and the web page.
 //!
-//! [`serve`] takes a listener and a gateway and runs until it is told to stop. Everything about the
+//! [`serve()`] takes a listener and a gateway and runs until it is told to stop. Everything about the
 //! wire is decided here and nothing else is: bytes become `brisk-api` types, those become the
 //! gateway's, and every error of the layers below becomes a status and OpenAI's error body in
 //! one place, `error.rs`.

@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, ops::Range};
 
-/// Some columns of all rows of a matrix, given out by [`ThreadPool::strips_mut`].
+/// Some columns of all rows of a matrix, given out by [`strips_mut`](crate::ThreadPool::strips_mut).
 #[derive(Debug)]
 pub struct StripMut<'a, T> {
     data: &'a SharedSlice<'a, T>,

@@ -60,7 +60,7 @@ impl PackedMatrix {
         Ok(Self { weight_type, rows, cols, row_bytes, tiles })
     }
 
-    /// How many rows, which is how many values [`matmul`](crate::matmul) makes of one column.
+    /// How many rows, which is how many values [`matmul`](crate::matmul()) makes of one column.
     pub fn rows(&self) -> usize {
         self.rows
     }
