@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::{Compute, Error, memory::ZeroedF16, pool::SharedSlice};
+use crate::{Compute, Error, memory::Zeroed, pool::SharedSlice};
 
 /// How many tokens a block holds.
 pub const BLOCK_SIZE: usize = 32;
@@ -72,7 +72,7 @@ impl KvShape {
 /// Memory is reserved at once and taken up as blocks are first written.
 pub struct KvStore {
     shape: KvShape,
-    data: ZeroedF16, // (num_layers, num_blocks, num_kv_heads, head_len)
+    data: Zeroed<f16>, // (num_layers, num_blocks, num_kv_heads, head_len)
 }
 
 impl KvStore {
@@ -89,7 +89,7 @@ impl KvStore {
             let factors = vec![num_layers, num_blocks, num_kv_heads, BLOCK_SIZE, head_dim, 4];
             Error::SizeOverflow { what: WHAT, factors }
         })?;
-        Ok(Self { shape, data: ZeroedF16::new(num_values, WHAT)? })
+        Ok(Self { shape, data: Zeroed::new(num_values, WHAT)? })
     }
 
     /// The dimensions it was made with.

@@ -1,7 +1,6 @@
 //! Weight types: how a GGUF row of weights is laid out in bytes, and what the bytes mean.
 
 mod dequantize;
-mod memory;
 mod packed;
 mod quantize;
 mod tile;

@@ -4,10 +4,9 @@ use std::fmt;
 
 use super::{
     WeightType, dequantize_row,
-    memory::Arena,
     tile::{self, TILE_ROWS},
 };
-use crate::{compute::Compute, error::Error};
+use crate::{compute::Compute, error::Error, memory::Zeroed};
 
 /// A matrix of weights `(rows, cols)`, where each row makes one output.
 ///
@@ -18,7 +17,7 @@ pub struct PackedMatrix {
     rows: usize,
     cols: usize,
     row_bytes: usize,
-    tiles: Arena, // (row tiles, blocks per row, 16 * block_bytes)
+    tiles: Zeroed<u8>, // (row tiles, blocks per row, 16 * block_bytes)
 }
 
 impl PackedMatrix {
@@ -47,9 +46,9 @@ impl PackedMatrix {
         // Rows of no weights have no bytes to be cut into tiles.
         let num_tiles = if row_bytes == 0 { 0 } else { rows.div_ceil(TILE_ROWS) };
         let tile_row_bytes = TILE_ROWS * row_bytes;
-        let mut tiles = Arena::zeroed(num_tiles * tile_row_bytes)?;
+        let mut tiles = Zeroed::new(num_tiles * tile_row_bytes, "weights")?;
         if num_tiles > 0 {
-            compute.pool.chunks_mut(&mut tiles, tile_row_bytes, |index, tile_row| {
+            compute.pool.chunks_mut(tiles.as_mut_slice(), tile_row_bytes, |index, tile_row| {
                 let first_row = index * TILE_ROWS;
                 let rows = data[first_row * row_bytes..].chunks_exact(row_bytes);
                 for (lane, row) in rows.take(TILE_ROWS).enumerate() {
@@ -101,7 +100,7 @@ impl PackedMatrix {
     /// The tiles of 16 rows, `(blocks per row, 16 * block_bytes)`.
     pub(crate) fn tile_row(&self, index: usize) -> &[u8] {
         let tile_row_bytes = TILE_ROWS * self.row_bytes;
-        &self.tiles[index * tile_row_bytes..][..tile_row_bytes]
+        self.tiles.slice(index * tile_row_bytes, tile_row_bytes)
     }
 }
 
