@@ -125,7 +125,7 @@ pub(crate) fn load_options(
     };
     let available_bytes = machine::available_bytes();
     let weight_bytes: u64 = file.tensors().iter().map(|it| it.num_bytes() as u64).sum();
-    let token_bytes = kv_bytes_per_token(model);
+    let token_bytes = model.kv_bytes_per_token();
     let kv_bytes = config.kv_cache_bytes.unwrap_or_else(|| {
         let wanted =
             (max_num_seqs as u64).saturating_mul(max_model_len as u64).saturating_mul(token_bytes);
@@ -139,14 +139,10 @@ pub(crate) fn load_options(
         compute,
         max_model_len: Some(max_model_len),
         num_kv_cache_tokens: Some(num_tokens),
+        max_num_batched_tokens: config.max_num_batched_tokens,
+        max_num_logits: max_num_seqs,
         available_bytes,
     }
-}
-
-/// Bytes of one token's keys and values, as 16-bit floats over all layers.
-pub(crate) fn kv_bytes_per_token(model: &ModelConfig) -> u64 {
-    let per_layer = 2 * 2 * model.kv_size() as u64;
-    per_layer.saturating_mul(model.num_layers as u64).max(1)
 }
 
 /// Loads the weights, with a progress bar on a terminal.

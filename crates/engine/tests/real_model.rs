@@ -33,6 +33,8 @@ fn start(num_kv_cache_tokens: usize, config: EngineConfig) -> EngineHandle {
         compute: Arc::new(Compute::new(Cpu::detect(), 2)),
         max_model_len: Some(96),
         num_kv_cache_tokens: Some(num_kv_cache_tokens),
+        max_num_batched_tokens: 512,
+        max_num_logits: 16,
         available_bytes: None,
     };
     let model = Model::load(&file, &options, &mut |_, _| {}).unwrap();

@@ -7,6 +7,9 @@ use brisk_kernels::RopeStyle;
 
 use crate::{error::LoadError, rope::RopeScaling};
 
+/// Width of all query heads together at most.
+const MAX_Q_SIZE: usize = 1 << 17;
+
 /// A model family as `general.architecture` names it. The flags that distinguish the families are
 /// spelled out in [`ModelConfig`]; after loading, nothing asks for the family any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +140,7 @@ impl ModelConfig {
         let hidden_size = keys.size("embedding_length", None, 1 << 20)?;
         let intermediate_size = keys.size("feed_forward_length", None, 1 << 22)?;
         let num_heads = keys.size("attention.head_count", None, 1 << 14)?;
-        let num_kv_heads = keys.size("attention.head_count_kv", Some(num_heads), 1 << 14)?;
+        let num_kv_heads = keys.kv_heads(num_heads)?;
         if !num_heads.is_multiple_of(num_kv_heads) {
             return Err(keys.bad(
                 "attention.head_count_kv",
@@ -155,6 +158,11 @@ impl ModelConfig {
         if value_dim != head_dim {
             return Err(keys.bad("attention.value_length", value_dim, "equal to key_length"));
         }
+        // The largest public models have 16,384; beyond this a file only asks for memory.
+        if num_heads * head_dim > MAX_Q_SIZE {
+            let expected = format!("at most {MAX_Q_SIZE} over all heads");
+            return Err(keys.bad("attention.key_length", head_dim, &expected));
+        }
         let num_rot = keys.size("rope.dimension_count", Some(head_dim), head_dim)?;
         if !num_rot.is_multiple_of(2) {
             return Err(keys.bad("rope.dimension_count", num_rot, "even"));
@@ -163,6 +171,7 @@ impl ModelConfig {
             .tensor("token_embd.weight")
             .ok_or_else(|| LoadError::MissingTensor { name: "token_embd.weight".into() })?;
         let vocab_size = embedding.rows();
+        let context_length = keys.size("context_length", Some(4096), 1 << 28)?;
         let rope_theta = keys.positive("rope.freq_base", Some(10_000.0))?;
 
         Ok(Self {
@@ -178,7 +187,7 @@ impl ModelConfig {
             num_kv_heads,
             head_dim,
             vocab_size,
-            context_length: keys.size("context_length", Some(4096), 1 << 28)?,
+            context_length,
             rms_norm_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             rope_theta,
             rope_theta_local: keys.positive(
@@ -191,7 +200,11 @@ impl ModelConfig {
                 Architecture::Llama => RopeStyle::Interleaved,
                 _ => RopeStyle::HalfSplit,
             },
-            rope_scaling: rope_scaling(&keys)?,
+            rope_scaling: rope_scaling(
+                &keys,
+                context_length,
+                file.tensor("rope_factors_long.weight").is_some(),
+            )?,
             attention_scale: attention_scale(
                 &keys,
                 architecture,
@@ -263,6 +276,20 @@ impl Keys<'_> {
             .ok_or_else(|| self.bad(key, value, &format!("from 1 to {max}")))
     }
 
+    /// Key and value heads: one number, or a list with the same number for every layer.
+    fn kv_heads(&self, num_heads: usize) -> Result<usize, LoadError> {
+        const KEY: &str = "attention.head_count_kv";
+        let full = self.full(KEY);
+        let Some(Value::Array(_)) = self.metadata.get(&full) else {
+            return self.size(KEY, Some(num_heads), 1 << 14);
+        };
+        let per_layer = self.metadata.usizes(&full)?.unwrap_or_default();
+        match per_layer.first() {
+            Some(&first) if first > 0 && per_layer.iter().all(|&it| it == first) => Ok(first),
+            _ => Err(self.bad(KEY, "a list of different numbers", "the same for every layer")),
+        }
+    }
+
     /// A finite number above zero.
     fn positive(&self, key: &str, default: Option<f32>) -> Result<f32, LoadError> {
         let full = self.full(key);
@@ -288,27 +315,34 @@ impl Keys<'_> {
     }
 }
 
-fn rope_scaling(keys: &Keys<'_>) -> Result<RopeScaling, LoadError> {
-    let kind = keys.metadata.str(&keys.full("rope.scaling.type"))?.unwrap_or("none").to_owned();
+/// `has_long_factors`: the file has Phi-3's two tables of factors. Its converter names no scaling
+/// type, so the tables themselves are the sign.
+fn rope_scaling(
+    keys: &Keys<'_>,
+    context_length: usize,
+    has_long_factors: bool,
+) -> Result<RopeScaling, LoadError> {
     let original_context_length =
-        keys.size("rope.scaling.original_context_length", Some(0), 1 << 28)?;
+        keys.size("rope.scaling.original_context_length", Some(context_length), 1 << 28)?;
     let attention_factor = keys.positive("rope.scaling.attn_factor", Some(1.0))?;
+    let long = RopeScaling::Long { original_context_length, attention_factor };
+    if has_long_factors {
+        return Ok(long);
+    }
+    let kind = keys.metadata.str(&keys.full("rope.scaling.type"))?.unwrap_or("none").to_owned();
+    let has = |key: &str| keys.metadata.get(&keys.full(key)).is_some();
     match kind.as_str() {
-        "none" => Ok(match keys.metadata.f32(&keys.full("rope.scale_linear"))? {
-            Some(_) => RopeScaling::Linear { factor: keys.positive("rope.scale_linear", None)? },
-            None => RopeScaling::None,
-        }),
-        "linear" => Ok(RopeScaling::Linear { factor: keys.positive("rope.scaling.factor", None)? }),
-        "yarn" => {
-            let original_context_length =
-                keys.size("rope.scaling.original_context_length", None, 1 << 28)?;
-            Ok(RopeScaling::Yarn {
-                factor: keys.positive("rope.scaling.factor", None)?,
-                original_context_length,
-                attention_factor,
-            })
+        "none" if has("rope.scale_linear") => {
+            Ok(RopeScaling::Linear { factor: keys.positive("rope.scale_linear", None)? })
         }
-        "longrope" => Ok(RopeScaling::Long { original_context_length, attention_factor }),
+        "none" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: keys.positive("rope.scaling.factor", None)? }),
+        "yarn" => Ok(RopeScaling::Yarn {
+            factor: keys.positive("rope.scaling.factor", None)?,
+            original_context_length,
+            attention_factor,
+        }),
+        "longrope" => Ok(long),
         other => Err(keys.bad(
             "rope.scaling.type",
             other.chars().take(64).collect::<String>(),

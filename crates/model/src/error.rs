@@ -82,16 +82,19 @@ pub enum LoadError {
     },
     /// Weights and caches do not fit in memory: refused before anything is allocated.
     #[error(
-        "the model needs {needed_bytes} bytes (weights {weight_bytes}, KV cache {kv_cache_bytes}), \
-         {available_bytes} are available: choose a smaller file or a smaller context"
+        "the model needs {needed_bytes} bytes (weights {weight_bytes}, KV cache {kv_cache_bytes}, \
+         buffers {buffer_bytes}), {available_bytes} are available: choose a smaller file or a \
+         smaller context"
     )]
     OutOfMemory {
-        /// Weights and KV cache together.
+        /// Everything together.
         needed_bytes: u64,
         /// Packed weights.
         weight_bytes: u64,
         /// KV cache.
         kv_cache_bytes: u64,
+        /// Activations and logits.
+        buffer_bytes: u64,
         /// What the caller said is available.
         available_bytes: u64,
     },

@@ -21,6 +21,10 @@ pub struct LoadOptions {
     pub max_model_len: Option<usize>,
     /// Tokens that the KV cache holds over all sequences; `None` is one full context.
     pub num_kv_cache_tokens: Option<usize>,
+    /// Tokens of one step at most, which sizes the activations.
+    pub max_num_batched_tokens: usize,
+    /// Rows of logits of one step at most.
+    pub max_num_logits: usize,
     /// Refuse to load what needs more than this.
     pub available_bytes: Option<u64>,
 }

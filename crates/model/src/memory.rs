@@ -1,17 +1,22 @@
 //! What a model will occupy, added up before anything is allocated.
 
-use brisk_formats::GgufFile;
+use brisk_formats::{GgufFile, TensorInfo};
 use brisk_kernels::KvShape;
 
 use crate::{BLOCK_SIZE, LoadError, LoadOptions, ModelConfig};
 
+/// Rows that the kernels interleave.
+const TILE_ROWS: usize = 16;
+
 /// Bytes by consumer, and the sizes that follow from the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// Packed weights: the same bytes as in the file.
+    /// Packed weights: the bytes of the file, rows filled up to tiles of 16.
     pub weight_bytes: u64,
     /// Keys and values.
     pub kv_cache_bytes: u64,
+    /// Activations and logits of the largest step.
+    pub buffer_bytes: u64,
     /// Context to serve.
     pub max_model_len: usize,
     /// Blocks of the KV cache.
@@ -33,19 +38,18 @@ impl MemoryPlan {
         // One context must fit whatever the cache's size, or long prompts could never run.
         let num_tokens = options.num_kv_cache_tokens.unwrap_or(max_model_len).max(max_model_len);
         let num_kv_blocks = num_tokens.div_ceil(BLOCK_SIZE) + 1;
-        let weight_bytes = file.tensors().iter().map(|tensor| tensor.num_bytes() as u64).sum();
-        // f16 keys and values: 2 bytes each, 2 of them.
-        let kv_cache_bytes = [config.num_layers, num_kv_blocks, BLOCK_SIZE, config.kv_size(), 4]
-            .into_iter()
-            .try_fold(1_u64, |product, factor| product.checked_mul(factor as u64))
-            .unwrap_or(u64::MAX);
-        let plan = Self { weight_bytes, kv_cache_bytes, max_model_len, num_kv_blocks };
+        let weight_bytes = file.tensors().iter().map(packed_bytes).fold(0, u64::saturating_add);
+        let mut plan =
+            Self { weight_bytes, kv_cache_bytes: 0, buffer_bytes: 0, max_model_len, num_kv_blocks };
+        plan.kv_cache_bytes = plan.kv_shape(config).num_bytes() as u64;
+        plan.buffer_bytes = buffer_bytes(config, options);
         match options.available_bytes {
             Some(available_bytes) if plan.num_bytes() > available_bytes => {
                 Err(LoadError::OutOfMemory {
                     needed_bytes: plan.num_bytes(),
                     weight_bytes,
-                    kv_cache_bytes,
+                    kv_cache_bytes: plan.kv_cache_bytes,
+                    buffer_bytes: plan.buffer_bytes,
                     available_bytes,
                 })
             }
@@ -55,7 +59,7 @@ impl MemoryPlan {
 
     /// Everything together.
     pub fn num_bytes(&self) -> u64 {
-        self.weight_bytes.saturating_add(self.kv_cache_bytes)
+        self.weight_bytes.saturating_add(self.kv_cache_bytes).saturating_add(self.buffer_bytes)
     }
 
     pub(crate) fn kv_shape(&self, config: &ModelConfig) -> KvShape {
@@ -66,4 +70,35 @@ impl MemoryPlan {
             head_dim: config.head_dim,
         }
     }
+}
+
+impl ModelConfig {
+    /// Bytes of one token's keys and values over all layers, as the KV cache stores them.
+    pub fn kv_bytes_per_token(&self) -> u64 {
+        let block = KvShape {
+            num_layers: self.num_layers,
+            num_blocks: 1,
+            num_kv_heads: self.num_kv_heads,
+            head_dim: self.head_dim,
+        };
+        (block.num_bytes() / BLOCK_SIZE).max(1) as u64
+    }
+}
+
+/// What a tensor takes once its rows lie in tiles.
+fn packed_bytes(tensor: &TensorInfo) -> u64 {
+    let rows = tensor.rows().max(1);
+    let row_bytes = (tensor.num_bytes() / rows) as u64;
+    row_bytes.saturating_mul(rows.next_multiple_of(TILE_ROWS) as u64)
+}
+
+/// The decoder's scratch memory at its largest, in 32-bit floats; a little more than it uses.
+fn buffer_bytes(config: &ModelConfig, options: &LoadOptions) -> u64 {
+    let per_token = 4 * config.hidden_size
+        + 5 * config.intermediate_size
+        + 4 * config.q_size()
+        + 4 * config.kv_size();
+    let activations = (options.max_num_batched_tokens as u64).saturating_mul(per_token as u64);
+    let logits = (options.max_num_logits as u64).saturating_mul(config.vocab_size as u64);
+    activations.saturating_add(logits).saturating_mul(size_of::<f32>() as u64)
 }

@@ -60,6 +60,8 @@ fn load(file: &Arc<GgufFile>, cpu: Cpu, num_threads: usize) -> Model {
         compute: Arc::new(Compute::new(cpu, num_threads)),
         max_model_len: Some(128),
         num_kv_cache_tokens: Some(512),
+        max_num_batched_tokens: 128,
+        max_num_logits: 128,
         available_bytes: None,
     };
     Model::load(file, &options, &mut |_, _| {}).unwrap()
@@ -183,7 +185,11 @@ fn every_family_matches_its_reference() {
 fn phi3_with_fused_projections_matches_its_reference() {
     let Some(folder) = full_set() else { return };
     let golden = read_golden(&folder.join("phi3/golden.safetensors"));
-    check_f16(&phi3_as_gguf(&folder.join("phi3/model.safetensors")), &golden, "phi3");
+    let model = folder.join("phi3/model.safetensors");
+    check_f16(&phi3_as_gguf(&model, None), &golden, "phi3");
+    // A long-context file names no scaling type; its tables of factors are the sign. In a context
+    // within the original one the short table holds, here one that changes nothing.
+    check_f16(&phi3_as_gguf(&model, Some([1.0, 9.0])), &golden, "phi3 with factors");
 }
 
 #[test]
@@ -258,7 +264,9 @@ fn check_batch_invariance(file: &Arc<GgufFile>, tokens: &[u32], cpu: Cpu, what: 
 
 /// Phi-3's reference exists as safetensors only; this writes the same numbers as a GGUF file with
 /// the names and the fused tensors that converters give it.
-fn phi3_as_gguf(path: &Path) -> Arc<GgufFile> {
+///
+/// `factors`: the value of all short and of all long rotary factors.
+fn phi3_as_gguf(path: &Path, factors: Option<[f32; 2]>) -> Arc<GgufFile> {
     let bytes = fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let mut writer = GgufWriter::new();
@@ -276,6 +284,11 @@ fn phi3_as_gguf(path: &Path) -> Arc<GgufFile> {
         ("phi3.rope.dimension_count", Value::U32(32)),
     ] {
         writer.add_metadata(key, value).unwrap();
+    }
+    for (length, factor) in ["short", "long"].into_iter().zip(factors.into_iter().flatten()) {
+        let name = format!("rope_factors_{length}.weight");
+        let data = factor.to_le_bytes().repeat(16);
+        writer.add_tensor(&name, &[16], TensorType::F32, data).unwrap();
     }
     for (name, tensor) in tensors.tensors() {
         let name = name

@@ -45,7 +45,7 @@ pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
     let mut config = config.clone();
     config.max_model_len = Some(room);
     let num_tokens = (args.sequences * num_blocks * BLOCK_SIZE) as u64;
-    config.kv_cache_bytes = Some(num_tokens.saturating_mul(loading::kv_bytes_per_token(&facts)));
+    config.kv_cache_bytes = Some(num_tokens.saturating_mul(facts.kv_bytes_per_token()));
     let mut model = loading::load(&config, &opened, &compute, args.sequences)?;
     let load_seconds = started.elapsed().as_secs_f64();
 

@@ -143,8 +143,7 @@ fn memory(config: &Config, file: &GgufFile, model: &ModelConfig) -> Vec<(String,
         Ok(plan) => plan,
         Err(error) => return vec![pair("  not usable", error)],
     };
-    let buffers = buffer_bytes(config, model);
-    let total = plan.num_bytes().saturating_add(buffers);
+    let total = plan.num_bytes();
     let seqs = plan.num_kv_blocks * brisk_model::BLOCK_SIZE / plan.max_model_len.max(1);
     let mut pairs = vec![
         pair("  weights", show_bytes(plan.weight_bytes)),
@@ -154,10 +153,10 @@ fn memory(config: &Config, file: &GgufFile, model: &ModelConfig) -> Vec<(String,
                 "{} ({} tokens each, {seqs} at full length, {} per token)",
                 show_bytes(plan.kv_cache_bytes),
                 plan.max_model_len,
-                show_bytes(loading::kv_bytes_per_token(model))
+                show_bytes(model.kv_bytes_per_token())
             ),
         ),
-        pair("  buffers", format!("about {}", show_bytes(buffers))),
+        pair("  buffers", format!("about {}", show_bytes(plan.buffer_bytes))),
         pair("  together", show_bytes(total)),
     ];
     if let Some(available) = available {
@@ -174,15 +173,4 @@ fn memory(config: &Config, file: &GgufFile, model: &ModelConfig) -> Vec<(String,
         ),
     ));
     pairs
-}
-
-/// Activations of one full step and logits of every sequence, in 32-bit floats.
-fn buffer_bytes(config: &Config, model: &ModelConfig) -> u64 {
-    let per_token = 4 * model.hidden_size
-        + 3 * model.intermediate_size
-        + 3 * model.q_size()
-        + 3 * model.kv_size();
-    let activations = (config.max_num_batched_tokens as u64).saturating_mul(per_token as u64);
-    let logits = (config.max_num_seqs as u64).saturating_mul(model.vocab_size as u64);
-    activations.saturating_add(logits).saturating_mul(4)
 }
