@@ -75,10 +75,10 @@ pub(crate) async fn create(
     if !stream {
         return whole::response(client, collect(reply, stamp, with_logprobs)).await;
     }
-    reply.wait_for_first().await?;
+    reply.wait_for_first(&client).await?;
     let has_begun = vec![false; reply.num_choices()];
     let chunks = Chunks { stamp, include_usage, has_begun, held_finish: None };
-    Ok(sse::response(reply, chunks))
+    Ok(sse::response(reply, client, chunks))
 }
 
 /// Waits for the whole reply.

@@ -71,9 +71,10 @@ pub(crate) async fn create(
     if !stream {
         return whole::response(client, collect(reply, stamp, with_logprobs)).await;
     }
-    reply.wait_for_first().await?;
+    reply.wait_for_first(&client).await?;
     let offsets = vec![0; reply.num_choices()];
-    Ok(sse::response(reply, Chunks { stamp, include_usage, offsets, held_finish: None }))
+    let chunks = Chunks { stamp, include_usage, offsets, held_finish: None };
+    Ok(sse::response(reply, client, chunks))
 }
 
 /// Waits for the whole reply.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::{
     app::App,
     error::{ApiError, LoggedError},
+    guarded_io::ConnectionState,
     observe::{Record, RequestId},
 };
 
@@ -68,16 +69,20 @@ impl TrackedReply {
     }
 
     /// Waits for the first event, but not longer than a stream may be silent: a request that fails
-    /// before its first token gets a proper status, and one that is only slow gets its headers.
-    pub(crate) async fn wait_for_first(&mut self) -> Result<(), ApiError> {
+    /// before its first token gets a proper status, and one that is only slow gets its headers. So
+    /// does a client that sends nothing more: whether it is still there shows only in writing.
+    pub(crate) async fn wait_for_first(
+        &mut self,
+        client: &ConnectionState,
+    ) -> Result<(), ApiError> {
         let patience = self.app.config.keep_alive_interval;
-        match timeout(patience, self.next()).await {
-            Ok(Some(first)) => {
-                self.first = Some(first?);
-                Ok(())
-            }
-            Ok(None) | Err(_) => Ok(()),
-        }
+        let first = tokio::select! {
+            biased;
+            first = timeout(patience, self.next()) => first.ok().flatten(),
+            () = client.input_ended() => None,
+        };
+        self.first = first.transpose()?;
+        Ok(())
     }
 
     pub(crate) async fn next(&mut self) -> Option<Result<ReplyEvent, ApiError>> {

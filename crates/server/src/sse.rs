@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use futures_core::Stream;
 use http::{HeaderValue, header};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::reply::TrackedReply;
+use crate::{guarded_io::ConnectionState, reply::TrackedReply, whole::PROBE_INTERVAL};
 
 /// Ready events are put into one piece up to this size: one write instead of many.
 const MAX_PIECE_BYTES: usize = 16 << 10;
@@ -47,7 +48,15 @@ impl Events {
 }
 
 /// A streamed response; dropping it drops the reply, which cancels it.
-pub(crate) fn response(reply: TrackedReply, dialect: impl Dialect) -> Response {
+///
+/// A client that has left and one that has only closed its sending side look the same until
+/// something is written to them. So once `client` sends nothing more, comments follow each other
+/// quickly: who listens skips them, who has left resets the connection.
+pub(crate) fn response(
+    reply: TrackedReply,
+    client: Arc<ConnectionState>,
+    dialect: impl Dialect,
+) -> Response {
     let interval = reply.app().config.keep_alive_interval;
     let stream = ReplyStream {
         reply,
@@ -55,6 +64,7 @@ pub(crate) fn response(reply: TrackedReply, dialect: impl Dialect) -> Response {
         events: Events::default(),
         keep_alive: Box::pin(sleep(interval)),
         interval,
+        input_end: Some(Box::pin(async move { client.input_ended().await })),
         has_ended: false,
     };
     let mut response = Response::new(Body::from_stream(stream));
@@ -72,10 +82,23 @@ struct ReplyStream<D> {
     events: Events,
     keep_alive: Pin<Box<Sleep>>,
     interval: Duration,
+    /// None once the client sends nothing more.
+    input_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     has_ended: bool,
 }
 
 impl<D: Dialect> ReplyStream<D> {
+    /// Begins to look for the client, at once and often, when its input has ended.
+    fn watch_input(&mut self, context: &mut Context<'_>) {
+        if let Some(end) = &mut self.input_end
+            && end.as_mut().poll(context).is_ready()
+        {
+            self.input_end = None;
+            self.interval = self.interval.min(PROBE_INTERVAL);
+            self.keep_alive.as_mut().reset(Instant::now());
+        }
+    }
+
     /// Takes every event that is ready, up to a piece's size.
     fn fill(&mut self, context: &mut Context<'_>) {
         while !self.has_ended && self.events.bytes.len() < MAX_PIECE_BYTES {
@@ -105,6 +128,7 @@ impl<D: Dialect> Stream for ReplyStream<D> {
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = &mut *self;
         this.fill(context);
+        this.watch_input(context);
         if this.events.bytes.is_empty() {
             if this.has_ended {
                 return Poll::Ready(None);

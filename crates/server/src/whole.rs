@@ -24,7 +24,7 @@ use crate::{error::ApiError, guarded_io::ConnectionState};
 
 /// Time between two bytes that find out whether a silent client is still there: about one step of
 /// the engine.
-const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits for `reply`.
 ///

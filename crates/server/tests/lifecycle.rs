@@ -45,6 +45,38 @@ async fn a_client_that_leaves_takes_its_work_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_the_queue_never_begins() {
+    let path = "/v1/completions";
+    for stream in [false, true] {
+        let bounds = EngineConfig { max_num_seqs: 1, ..EngineConfig::default() };
+        let server = Server::start_with(ServerConfig { max_connections: 11, ..config() }, bounds);
+        server.gate.close();
+        let mut running = server.client.begin_post(path, CANARY).await;
+        eventually("the first runs", || server.gate.is_held()).await;
+        let mut waiting = Vec::new();
+        for _ in 0..10 {
+            waiting.push(server.client.begin_post(path, &endless(stream)).await);
+        }
+        eventually("ten more wait", || server.engine.stats().num_waiting == 10).await;
+        drop(waiting);
+        // Ten others find a place only when all of them are noticed.
+        let mut others = Vec::new();
+        for _ in 0..10 {
+            let mut other = server.client.connect().await;
+            other.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            read_until(&mut other, "alive").await;
+            others.push(other);
+        }
+        server.gate.open();
+        read_until(&mut running, "\"timings\"").await;
+        eventually("all ten are gone", || server.engine.stats().num_cancelled == 10).await;
+        assert_eq!(server.engine.stats().num_prompt_tokens, 1, "stream: {stream}");
+        drop((running, others));
+        server.is_unharmed().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_only_stops_sending_gets_its_reply() {
     let server = Server::start(config());
     for stream in [false, true] {

@@ -138,9 +138,10 @@ impl Reply {
         format!("{} {}{param}", self.status, error["code"].as_str().unwrap())
     }
 
-    /// The data of each event.
+    /// The data of each event; comments are none.
     pub fn events(&self) -> Vec<String> {
-        let events = self.body.split("\n\n").filter(|event| !event.is_empty());
+        let events =
+            self.body.split("\n\n").filter(|event| !event.is_empty() && !event.starts_with(':'));
         events.map(|event| event.strip_prefix("data: ").expect(event).to_owned()).collect()
     }
 }
