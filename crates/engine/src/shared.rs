@@ -78,6 +78,7 @@ impl Shared {
         let mut stats = *lock(&self.stats);
         let queue = lock(&self.queue);
         stats.num_waiting += queue.num_requests;
+        stats.num_queued_requests = queue.num_requests;
         stats.num_queued_tokens = queue.num_tokens;
         stats
     }

@@ -9,6 +9,8 @@ pub struct EngineStats {
     pub num_running: usize,
     /// Requests that wait for their first step, and sequences that wait to be computed again.
     pub num_waiting: usize,
+    /// Requests that wait for their first step: what the queue's bound counts.
+    pub num_queued_requests: usize,
     /// Prompt tokens of the requests that wait for their first step.
     pub num_queued_tokens: usize,
     /// KV blocks that belong to a sequence.

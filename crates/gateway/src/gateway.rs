@@ -170,7 +170,7 @@ impl Gateway {
         if !handle.is_accepting() {
             return Err(SubmitError::ShuttingDown.into());
         }
-        let num_waiting = handle.stats().num_waiting;
+        let num_waiting = handle.stats().num_queued_requests;
         let max_queued_requests = handle.config().max_queued_requests;
         if num_waiting >= max_queued_requests {
             return Err(SubmitError::QueueFull { num_waiting, max_queued_requests }.into());

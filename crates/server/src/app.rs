@@ -77,7 +77,7 @@ impl App {
     /// waits, shared by those that run; with some jitter, so that clients do not return together.
     fn retry_after_s(&self) -> u32 {
         let stats = self.gateway.stats();
-        let num_before = stats.num_waiting as f64 + 1.0;
+        let num_before = stats.num_queued_requests as f64 + 1.0;
         let wait_s = self.metrics.mean_request_s() * num_before / stats.num_running.max(1) as f64;
         let jitter = 1.0 + 0.25 * observe::random_fraction();
         (wait_s * jitter).ceil().clamp(1.0, MAX_RETRY_AFTER_S) as u32

@@ -142,6 +142,21 @@ async fn a_full_queue_says_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn choices_that_wait_for_their_turn_take_no_place_in_the_queue() {
+    let bounds =
+        EngineConfig { max_num_seqs: 1, max_queued_requests: 4, ..EngineConfig::default() };
+    let server = Server::start_with(config(), bounds);
+    let body = json!({"prompt": "a", "max_tokens": 90_000, "ignore_eos": true, "n": 8}).to_string();
+    let running = server.client.begin_post("/v1/completions", &body).await;
+    eventually("its other choices wait", || server.engine.stats().num_waiting >= 5).await;
+    assert_eq!(server.engine.stats().num_queued_requests, 0);
+    let other = server.client.begin_post("/v1/completions", CANARY).await;
+    eventually("the other is taken", || server.engine.stats().num_accepted == 2).await;
+    drop((running, other));
+    server.is_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_that_passes_is_a_504() {
     let server = Server::start(config());
     let client = server.client.with("X-Request-Timeout: 0.000001");
