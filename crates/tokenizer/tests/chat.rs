@@ -250,3 +250,29 @@ fn deep_but_allowed_templates_fit_every_stack() {
         assert!(outcome.is_ok() || matches!(outcome, Err(TemplateError::Invalid { .. })), "{name}");
     }
 }
+
+#[test]
+fn deep_values_fit_every_stack() {
+    // Lists in lists, nearly as deep as the steps allow.
+    let nest = |end: &str| {
+        let set = format!("{{% set ns.x = {}ns.x{} %}}", "[".repeat(23), "]".repeat(23)).repeat(4);
+        let start = "{% set ns = namespace(x=[]) %}{% for i in range(2200) %}";
+        format!("{start}{set}{{% endfor %}}{end}")
+    };
+    let start = "{% set ns = namespace(x=[]) %}{% for i in range(4000) %}{% for j in range(35) %}";
+    let one_by_one = format!("{start}{{% set ns.x = [ns.x] %}}{{% endfor %}}{{% endfor %}}hi");
+    let stopped = TemplateError::OutOfSteps { max_steps: 250_000 };
+    for (source, want) in [
+        (one_by_one, Err(stopped)),
+        (nest("hi"), Ok("hi")),
+        (nest("{{ ns.x|tojson|length }}"), Ok("404802")),
+        (nest("{{ ns.x|string|length }}"), Ok("404802")),
+        (nest("{{ ns.x == [ns.x[0]] }}"), Ok("True")),
+    ] {
+        let got = render_on_a_small_stack(source);
+        assert_eq!(got, want.map(str::to_owned));
+    }
+    // Indenting them would take 40 GB.
+    let got = render_on_a_small_stack(nest("{{ ns.x|tojson(indent=2)|length }}"));
+    assert!(matches!(got, Err(TemplateError::Invalid { .. })), "{got:?}");
+}

@@ -12,13 +12,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const NAME: &str = "chat";
 // A conversation of a thousand messages takes about 100,000 steps.
-const MAX_STEPS: u64 = 1_000_000;
+const MAX_STEPS: u64 = 250_000;
 const MAX_OUTPUT_BYTES: usize = 4 << 20;
 // Templates number messages and the like; the engine's own limit lets one step make 100,000 values.
 const MAX_RANGE: usize = 4096;
-// Templates call macros a few levels deep; each level takes up to 8 KiB of the caller's stack.
+// Templates call macros a few levels deep.
 const MAX_RECURSION: usize = 64;
 const COMPILE_STACK_BYTES: usize = 64 << 20;
+const RENDER_STACK_BYTES: usize = 1 << 30;
 
 /// A compiled template.
 #[derive(Debug, Default)]
@@ -41,7 +42,24 @@ impl Engine {
             })
     }
 
-    pub(super) fn render(&self, context: &impl Serialize) -> Result<String, TemplateError> {
+    pub(super) fn render(
+        &self,
+        context: &(impl Serialize + Sync),
+    ) -> Result<String, TemplateError> {
+        let failed = |message: String| TemplateError::Invalid { line: 0, message };
+        // Writing and dropping a value recurse into what it holds.
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("chat-render".into())
+                .stack_size(RENDER_STACK_BYTES)
+                .spawn_scoped(scope, || self.render_here(context))
+                .map_err(|error| failed(error.to_string()))?
+                .join()
+                .unwrap_or_else(|_| Err(failed("rendering failed".into())))
+        })
+    }
+
+    fn render_here(&self, context: &impl Serialize) -> Result<String, TemplateError> {
         let template = self.0.get_template(NAME).map_err(|error| explain(&error))?;
         let mut out = Bounded(Vec::new());
         template.render_captured_to(context, &mut out).map_err(|error| explain(&error))?;
@@ -171,7 +189,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let failed = |error: serde_json::Error| {
         Error::new(ErrorKind::BadSerialization, "cannot be written as JSON").with_source(error)
     };
-    let mut out = Vec::new();
+    let mut out = Bounded(Vec::new());
     let written = match indent {
         Some(indent) => {
             let indent = " ".repeat(indent.min(16));
@@ -180,13 +198,13 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
         None => write_json(value, sort_keys, &mut out, Spaced),
     };
     written.map_err(failed)?;
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
+    Ok(Value::from_safe_string(String::from_utf8_lossy(&out.0).into_owned()))
 }
 
 fn write_json(
     value: &Value,
     sort_keys: Option<bool>,
-    out: &mut Vec<u8>,
+    out: &mut Bounded,
     formatter: impl Formatter,
 ) -> Result<(), serde_json::Error> {
     let mut serializer = serde_json::Serializer::with_formatter(out, formatter);
