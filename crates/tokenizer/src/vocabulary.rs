@@ -37,9 +37,9 @@ pub struct Vocabulary {
     pub eot: Option<TokenId>,
     /// `tokenizer.ggml.eom_token_id`: ends a message that calls a tool.
     pub eom: Option<TokenId>,
-    /// `tokenizer.ggml.unknown_token_id`.
+    /// `tokenizer.ggml.unknown_token_id`; one that is not in the vocabulary counts as absent.
     pub unk: Option<TokenId>,
-    /// `tokenizer.ggml.padding_token_id`.
+    /// `tokenizer.ggml.padding_token_id`; one that is not in the vocabulary counts as absent.
     pub pad: Option<TokenId>,
     /// `tokenizer.ggml.add_bos_token`; unstated, the family decides.
     pub add_bos: Option<bool>,
@@ -55,7 +55,12 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// Checks the data and decides what GGUF leaves to each family.
-    pub(crate) fn into_parts(self) -> Result<Parts, Error> {
+    pub(crate) fn into_parts(mut self) -> Result<Parts, Error> {
+        // Old files write 4294967295 for a padding token that they do not have.
+        let num_tokens = self.tokens.len();
+        for id in [&mut self.unk, &mut self.pad] {
+            *id = id.filter(|&id| (id as usize) < num_tokens);
+        }
         self.check()?;
         let mut kinds = self.kinds();
         let eos_like = [("eos", self.eos), ("eot", self.eot), ("eom", self.eom)];
@@ -154,8 +159,6 @@ impl Vocabulary {
             ("eos_token_id", self.eos),
             ("eot_token_id", self.eot),
             ("eom_token_id", self.eom),
-            ("unknown_token_id", self.unk),
-            ("padding_token_id", self.pad),
         ] {
             if let Some(id) = id.filter(|&id| id as usize >= num_tokens) {
                 return Err(Error::TokenOutOfRange { field, id, num_tokens });

@@ -77,6 +77,7 @@ fn what_real_files_have_is_taken() {
     let mut vocabulary = tiny(&["<|eot_id|>", "<|unused_0|>", "<|unused_1|>"]);
     vocabulary.tokens.extend(["".into(), "".into(), "[PAD261]".into()]);
     vocabulary.token_types.clear();
+    (vocabulary.unk, vocabulary.pad) = (Some(u32::MAX), Some(u32::MAX));
     let tokenizer = Tokenizer::new(vocabulary).unwrap();
     assert_eq!(tokenizer.vocab_size(), 262);
     assert!(tokenizer.is_control(256) && tokenizer.is_control(261) && !tokenizer.is_control(97));
