@@ -145,6 +145,7 @@ fn templates_use_what_hugging_face_gives_them() {
             "fixed",
         ),
         ("{{ strftime_now('%%') }}", "%"),
+        ("{% raw %}{{ '{# {%- endraw +%}{{ 1 }}{#} {{ ' #}{{ {1: {2: 3}}[1][2] }}", "{{ '{#13"),
         ("{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice('ab') }}", "abab"),
         ("{{ ('a' in 'cat') and not ('a' in messages[0]) }}", "True"),
         ("{% generation %}x{% endgeneration %}", ""),
@@ -180,6 +181,10 @@ fn a_broken_template_says_where() {
         ("{% import 'os' as os %}", 1, "os"),
         ("{% include '/etc/passwd' %}", 1, "/etc/passwd"),
         ("{% extends 'base' %}", 1, "base"),
+        ("a\n{# {{ 1 }}", 2, "unexpected end of input in a comment"),
+        ("a\n{{ 'b }}", 2, "unexpected end of input in a string"),
+        ("a\n{% raw %}{% endra %}", 2, "unexpected end of input in a raw block"),
+        ("a\n{{ b", 2, "unexpected end of input in a tag"),
         ("x\n{{ ''.__class__.__mro__ }}", 2, "begin with _"),
         ("{{ self. _TemplateReference__context }}", 1, "begin with _"),
     ] {
@@ -226,6 +231,16 @@ fn every_bomb_is_stopped() {
             "{% for i in range(4000) %}{% for j in range(4000) %}{% endfor %}{% endfor %}".into(),
         ),
         ("long output", format!("{{% for i in range(4000) %}}{}{{% endfor %}}", "x".repeat(2000))),
+        ("raw block", format!("{{% raw %}}{{#{{%- endraw %}}{{{{ a{} }}}}", "[:]".repeat(80_000))),
+        (
+            "raw quotes",
+            format!("{{%-raw-%}}{{{{ '{{% endraw %}}{{{{ a{} }}}}", "[:]".repeat(80_000)),
+        ),
+        (
+            "short comment",
+            format!("{{#}} {{{{ ' #}}{{{{ a{} }}}}{{# ' }}}}#}}", "[:]".repeat(80_000)),
+        ),
+        ("inner end", format!("{{{{ {{1:{{}}}}{} }}}}", "[:]".repeat(80_000))),
         ("long source", "x".repeat((256 << 10) + 1)),
     ] {
         let error = render_on_a_small_stack(source).expect_err(name);

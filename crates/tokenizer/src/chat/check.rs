@@ -19,17 +19,41 @@ pub(super) fn check_source(source: &str) -> Result<(), TemplateError> {
     let mut rest = source;
     while let Some(at) = rest.find('{') {
         let tag = &rest[at..];
+        let line = || source[..source.len() - tag.len()].matches('\n').count() + 1;
         let end = match tag.as_bytes().get(1) {
-            Some(b'#') => tag.find("#}").map_or(tag.len(), |end| end + 2),
-            Some(b'{' | b'%') => {
-                let line = || source[..source.len() - tag.len()].matches('\n').count() + 1;
-                check_tag(tag, &mut num_elifs, line)?
+            Some(b'#') => {
+                let end = tag[2..].find("#}").ok_or_else(|| unended("comment", line()))?;
+                2 + end + 2
             }
+            Some(b'%') if let Some(len) = word_tag_len(tag, "raw") => {
+                len + raw_len(&tag[len..]).ok_or_else(|| unended("raw block", line()))?
+            }
+            Some(b'{' | b'%') => check_tag(tag, &mut num_elifs, line)?,
             _ => 1,
         };
         rest = &tag[end..];
     }
     Ok(())
+}
+
+fn unended(what: &str, line: usize) -> TemplateError {
+    TemplateError::Invalid { line, message: format!("unexpected end of input in a {what}") }
+}
+
+/// Bytes of the tag that `text` begins with, if it consists of `word`.
+fn word_tag_len(text: &str, word: &str) -> Option<usize> {
+    let is_space = |c: char| c.is_ascii_whitespace();
+    let rest = text.strip_prefix("{%")?;
+    let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest).trim_start_matches(is_space);
+    let rest = rest.strip_prefix(word)?.trim_start_matches(is_space);
+    let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest).strip_prefix("%}")?;
+    Some(text.len() - rest.len())
+}
+
+/// Bytes up to the end of the `endraw` tag; nothing before it has a meaning.
+fn raw_len(text: &str) -> Option<usize> {
+    text.match_indices("{%")
+        .find_map(|(at, _)| word_tag_len(&text[at..], "endraw").map(|len| at + len))
 }
 
 /// Checks the tag that `tag` begins with and returns where it ends.
@@ -40,16 +64,23 @@ fn check_tag(
 ) -> Result<usize, TemplateError> {
     let close = if tag.starts_with("{{") { "}}" } else { "%}" };
     let mut num_steps = 0;
+    // Inside parentheses the end of a tag is none.
+    let mut num_open = 0_i64;
     let mut before = '{';
     let mut word_start = 2;
     let mut at = 2;
     while let Some(c) = tag[at..].chars().next() {
-        if tag[at..].starts_with(close) {
+        if num_open == 0 && tag[at..].starts_with(close) {
             return Ok(at + 2);
         }
         match c {
+            '(' | '[' | '{' => num_open += 1,
+            ')' | ']' | '}' => num_open -= 1,
+            _ => {}
+        }
+        match c {
             '"' | '\'' => {
-                at += string_len(&tag[at..]);
+                at += string_len(&tag[at..]).ok_or_else(|| unended("string", line()))?;
                 before = c;
                 num_steps += 1;
                 continue;
@@ -86,20 +117,20 @@ fn check_tag(
         before = c;
         at += c.len_utf8();
     }
-    Ok(tag.len())
+    Err(unended("tag", line()))
 }
 
 /// Bytes of the quoted string that `rest` begins with.
-fn string_len(rest: &str) -> usize {
+fn string_len(rest: &str) -> Option<usize> {
     let quote = rest.as_bytes()[0];
     let mut escaped = false;
     for (at, byte) in rest.bytes().enumerate().skip(1) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
-            byte if byte == quote => return at + 1,
+            byte if byte == quote => return Some(at + 1),
             _ => {}
         }
     }
-    rest.len()
+    None
 }
