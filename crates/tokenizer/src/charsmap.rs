@@ -7,6 +7,10 @@
 
 use crate::Error;
 
+// Real maps replace at most 18 characters by at most 18; longer ones are made to cost time or memory.
+const MAX_PREFIX_BYTES: usize = 64;
+const MAX_REPLACEMENT_BYTES: usize = 256;
+
 /// Longest-prefix replacements of characters.
 #[derive(Clone, Debug)]
 pub(crate) struct Charsmap {
@@ -31,6 +35,9 @@ impl Charsmap {
         }
         if replacements.last().is_some_and(|&byte| byte != 0) {
             return Err(bad("its last replacement has no end"));
+        }
+        if replacements.split(|&byte| byte == 0).any(|part| part.len() > MAX_REPLACEMENT_BYTES) {
+            return Err(bad("a replacement is longer than 256 bytes"));
         }
         let units = units.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
         Ok(Charsmap { units, replacements: replacements.to_vec() })
@@ -60,7 +67,7 @@ impl Charsmap {
         let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
         let mut node = offset(*self.units.first()?);
         let mut found = None;
-        for (at, &byte) in text.iter().enumerate() {
+        for (at, &byte) in text.iter().take(MAX_PREFIX_BYTES).enumerate() {
             node ^= usize::from(byte);
             let Some(&unit) = self.units.get(node) else { break };
             if byte == 0 || unit & ((1 << 31) | 0xff) != u32::from(byte) {
@@ -114,10 +121,17 @@ mod tests {
             (vec![3, 0, 0, 0, 1, 1, 1], "number of units"),
             (vec![4, 0, 0, 0, 1, 1, 1, 1, b'a'], "no end"),
             (vec![4, 0, 0, 0, 1, 1, 1, 1, 0xff, 0], "UTF-8"),
+            ([&[4, 0, 0, 0, 1, 1, 1, 1], [b'a'; 257].as_slice(), &[0]].concat(), "256 bytes"),
         ] {
             let error = Charsmap::new(&bytes).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
+        // `A` leads back to itself: the longest prefix ends at the bound.
+        let mut cycle = lower_a();
+        cycle[4 + 4 * (256 ^ 0x41)..][..4]
+            .copy_from_slice(&(0x41_u32 | 1 << 8 | (0x41 << 10)).to_le_bytes());
+        cycle[4 + 4 * 256..][..4].copy_from_slice(&(1_u32 << 31).to_le_bytes());
+        assert_eq!(Charsmap::new(&cycle).unwrap().normalize(&"A".repeat(640)), "a".repeat(10));
         // Every unit at random: it must end and keep to its bounds.
         let mut state = 1_u32;
         let mut bytes = 4096_u32.to_le_bytes().to_vec();
