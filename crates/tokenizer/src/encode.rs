@@ -88,7 +88,14 @@ impl<'a> Encoder<'a> {
             };
             let start = self.ids.len();
             self.word(word);
-            seen.remember(slot, word, start, self.ids.len());
+            // A run of unknown tokens is one across words: what such a word becomes depends on the
+            // word before.
+            let unk = self.tokenizer.unk;
+            let is_unk = |id: Option<&TokenId>| id.is_some() && id == unk.as_ref();
+            let begins_unknown = is_unk(self.ids.get(start)) || start == self.ids.len();
+            if !begins_unknown && !is_unk(self.ids[..start].last()) {
+                seen.remember(slot, word, start, self.ids.len());
+            }
         });
     }
 
@@ -255,6 +262,29 @@ mod tests {
                     assert!(tokenizer.decode(&encoder.into_ids()) == text, "{name}, {part:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn unknown_characters_are_one_token_per_run_wherever_they_were_seen() {
+        let letters = ["1", "2", "<unk>"].map(str::to_owned).to_vec();
+        let tokenizer = Tokenizer::new(crate::Vocabulary {
+            model: "gpt2".into(),
+            pre: Some("gemma4".into()),
+            token_types: vec![1, 1, 2],
+            tokens: letters,
+            unk: Some(2),
+            add_bos: Some(false),
+            ..Default::default()
+        })
+        .unwrap();
+        let encode = |text: &str| tokenizer.encode(text, Specials::AsText);
+        for (text, want) in [
+            ("1好2好", vec![0, 2, 1, 2]),
+            ("好\n1\n好\n1\n", vec![2, 0, 2, 0, 2]),
+            ("1好\n1\n好好\n1好\n1", vec![0, 2, 0, 2, 0, 2, 0]),
+        ] {
+            assert_eq!(encode(text), want, "{text:?}");
         }
     }
 
