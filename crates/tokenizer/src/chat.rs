@@ -1,4 +1,7 @@
 //! Renders messages into prompts with a model's own chat template.
+//!
+//! Known limit: steps, nesting and output are bounded, but the memory of a template's own texts is not, so
+//! a hostile model file can use up memory by doubling one (`x ~ x`, forty times).
 
 mod builtin;
 mod check;
