@@ -1,18 +1,17 @@
 //! The gateway: finds the model, prepares the prompt, asks the engine.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     time::{Duration, Instant, SystemTime},
 };
 
 use brisk_engine::{
     EngineHandle, EngineStats, GenerationError, GenerationRequest, ModelInfo, SubmitError,
 };
-use tokio::sync::Semaphore;
 
 use crate::{
     error::GatewayError,
-    prepare::{Prepared, chat_prompt, raw_prompts},
+    prepare::{Prepared, Workplaces, chat_prompt, raw_prompts},
     reply::{Reply, Source, ms_since},
     request::{ChatRequest, CompletionRequest, Options},
 };
@@ -56,7 +55,7 @@ pub struct ModelEntry {
 pub struct Gateway {
     engine: OnceLock<Attached>,
     config: GatewayConfig,
-    preparing: Arc<Semaphore>,
+    preparing: Workplaces,
 }
 
 #[derive(Debug)]
@@ -76,7 +75,7 @@ impl Gateway {
     /// A gateway whose engine comes later: until [`Gateway::attach`], requests fail with
     /// [`GatewayError::Loading`].
     pub fn loading(config: GatewayConfig) -> Self {
-        let preparing = Arc::new(Semaphore::new(config.max_preparing.max(1)));
+        let preparing = Workplaces::new(config.max_preparing);
         Self { engine: OnceLock::new(), config, preparing }
     }
 
