@@ -138,7 +138,7 @@ impl Gateway {
         let started = Instant::now();
         let engine = self.admit(&request.options)?;
         let prepared = chat_prompt(&self.preparing, engine, request.messages).await?;
-        submit(engine, vec![prepared], request.options, started)
+        submit(engine, vec![prepared], request.options, None, started)
     }
 
     /// Continues raw prompts, side by side.
@@ -151,9 +151,9 @@ impl Gateway {
         let engine = self.admit(&request.options)?;
         let contexts = self.config.max_contexts_per_request;
         let max_tokens = contexts.saturating_mul(engine.model().max_model_len);
-        let CompletionRequest { prompts, echo, options } = request;
+        let CompletionRequest { prompts, echo, default_max_tokens, options } = request;
         let prepared = raw_prompts(&self.preparing, engine, prompts, echo, max_tokens).await?;
-        submit(engine, prepared, options, started)
+        submit(engine, prepared, options, Some(default_max_tokens), started)
     }
 
     /// The engine that serves these options, if it takes requests at all. A request that the queue
@@ -182,6 +182,7 @@ fn submit(
     engine: &EngineHandle,
     prompts: Vec<Prepared>,
     options: Options,
+    default_max_tokens: Option<usize>,
     started: Instant,
 ) -> Result<Reply, GatewayError> {
     let tokenize_ms = ms_since(started);
@@ -189,7 +190,12 @@ fn submit(
     let mut sources = Vec::with_capacity(prompts.len());
     for Prepared { tokens, echo } in prompts {
         let deadline = deadline.map(|deadline| remaining(deadline, started)).transpose()?;
-        let params = params.clone();
+        let mut params = params.clone();
+        if let (None, Some(default)) = (params.max_tokens, default_max_tokens) {
+            // A prompt that fills the context still gets one token.
+            let room = engine.model().max_model_len.saturating_sub(tokens.len()).max(1);
+            params.max_tokens = Some(default.min(room));
+        }
         let request = GenerationRequest { prompt: tokens, params, num_choices, deadline };
         // An error drops the sources so far, which cancels them.
         sources.push(Source { stream: engine.submit(request)?, echo });

@@ -51,6 +51,8 @@ pub struct CompletionRequest {
     pub prompts: Vec<Prompt>,
     /// Begin each choice with its prompt.
     pub echo: bool,
+    /// Tokens of each reply where the options name no number; fewer where the context leaves fewer.
+    pub default_max_tokens: usize,
     /// Everything else.
     pub options: Options,
 }

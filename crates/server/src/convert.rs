@@ -13,7 +13,7 @@ use brisk_gateway::{
 };
 
 /// OpenAI's default for `/v1/completions`.
-const DEFAULT_COMPLETION_TOKENS: u32 = 16;
+const DEFAULT_COMPLETION_TOKENS: usize = 16;
 
 pub(crate) fn chat_request(wire: ChatCompletionRequest, deadline: Option<Duration>) -> ChatRequest {
     let max_tokens = wire.max_completion_tokens.or(wire.max_tokens);
@@ -38,7 +38,6 @@ pub(crate) fn completion_request(
     wire: WireCompletion,
     deadline: Option<Duration>,
 ) -> CompletionRequest {
-    let max_tokens = wire.max_tokens.unwrap_or(DEFAULT_COMPLETION_TOKENS);
     CompletionRequest {
         prompts: match wire.prompt {
             WirePrompt::Text(text) => vec![Prompt::Text(text)],
@@ -47,7 +46,8 @@ pub(crate) fn completion_request(
             WirePrompt::TokenLists(lists) => lists.into_iter().map(Prompt::Tokens).collect(),
         },
         echo: wire.echo,
-        options: options(wire.model, wire.sampling, Some(max_tokens), wire.logprobs, deadline),
+        default_max_tokens: DEFAULT_COMPLETION_TOKENS,
+        options: options(wire.model, wire.sampling, wire.max_tokens, wire.logprobs, deadline),
     }
 }
 

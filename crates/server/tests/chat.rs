@@ -218,6 +218,17 @@ async fn a_streamed_completion_echoes_and_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_default_length_fits_into_the_context() {
+    let server = Server::start(config());
+    for (num_prompt_tokens, expected) in [(99_900, 16), (99_990, 10), (100_000, 1)] {
+        let body = json!({"prompt": vec![97; num_prompt_tokens], "ignore_eos": true}).to_string();
+        let reply = server.client.post("/v1/completions", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(reply.json()["usage"]["completion_tokens"], expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn completion_logprobs_run_in_parallel() {
     let server = Server::start(config());
     let body = json!({"prompt": "w", "temperature": 0, "logprobs": 2});
