@@ -224,7 +224,20 @@ impl Phase {
         }));
         if let Err(payload) = outcome {
             self.next_chunk.0.store(self.num_chunks, Ordering::Relaxed);
-            lock(&self.panic).get_or_insert(payload);
+            self.keep_first(payload);
+        }
+    }
+
+    #[expect(
+        clippy::mem_forget,
+        reason = "a payload's own drop may panic, and `run` must not unwind here"
+    )]
+    fn keep_first(&self, payload: PanicPayload) {
+        let mut first = lock(&self.panic);
+        if first.is_none() {
+            *first = Some(payload);
+        } else {
+            std::mem::forget(payload);
         }
     }
 
