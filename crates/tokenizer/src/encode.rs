@@ -278,13 +278,15 @@ mod tests {
             ..Default::default()
         })
         .unwrap();
-        let encode = |text: &str| tokenizer.encode(text, Specials::AsText);
-        for (text, want) in [
-            ("1好2好", vec![0, 2, 1, 2]),
-            ("好\n1\n好\n1\n", vec![2, 0, 2, 0, 2]),
-            ("1好\n1\n好好\n1好\n1", vec![0, 2, 0, 2, 0, 2, 0]),
+        // Words are lines and line ends here; long texts, as short ones remember one word only.
+        for (first, then, want, then_want) in [
+            ("1好2好", "", vec![0, 2, 1, 2], vec![]),
+            ("好\n", "1\n", vec![2], vec![0, 2]),
+            ("1好\n", "1\n好\n", vec![0, 2], vec![0, 2]),
+            ("\n1好1\n", "好1\n1\n", vec![2, 0, 2, 0, 2], vec![0, 2, 0, 2]),
         ] {
-            assert_eq!(encode(text), want, "{text:?}");
+            let ids = tokenizer.encode(&(first.to_owned() + &then.repeat(60)), Specials::AsText);
+            assert_eq!(ids, [want, then_want.repeat(60)].concat(), "{first:?} {then:?}");
         }
     }
 
