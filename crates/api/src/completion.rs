@@ -1,8 +1,6 @@
 //! `/v1/completions`: request, reply and stream chunk.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -191,6 +189,27 @@ pub struct CompletionChoice {
     pub finish_reason: Option<&'static str>,
 }
 
+/// Tokens as text with their log probabilities: a JSON object in this order.
+#[derive(Clone, Debug, Default, PartialEq, ToSchema)]
+#[schema(value_type = std::collections::BTreeMap<String, f32>)]
+pub struct TopLogprobs(Vec<(String, f32)>);
+
+impl TopLogprobs {
+    /// Appends a token that is no likelier than those before it. Of several tokens with one text the
+    /// first, the likeliest, stays.
+    pub fn push(&mut self, text: String, logprob: f32) {
+        if self.0.iter().all(|(other, _)| *other != text) {
+            self.0.push((text, logprob));
+        }
+    }
+}
+
+impl Serialize for TopLogprobs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(text, logprob)| (text, logprob)))
+    }
+}
+
 /// Log probabilities of a continuation; the lists run in parallel, one entry for each token.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct CompletionLogprobs {
@@ -198,8 +217,8 @@ pub struct CompletionLogprobs {
     pub tokens: Vec<String>,
     /// Their log probabilities.
     pub token_logprobs: Vec<f32>,
-    /// The likeliest tokens at each place.
-    pub top_logprobs: Vec<BTreeMap<String, f32>>,
+    /// The likeliest tokens at each place, best first, and the chosen one if it is not among them.
+    pub top_logprobs: Vec<TopLogprobs>,
     /// Where each token begins, in characters from the start of the text.
     pub text_offset: Vec<usize>,
 }

@@ -9,7 +9,9 @@ use axum::{
 };
 use brisk_api::{
     ErrorBody, Timings,
-    completion::{Completion, CompletionChoice, CompletionLogprobs, CompletionRequest},
+    completion::{
+        Completion, CompletionChoice, CompletionLogprobs, CompletionRequest, TopLogprobs,
+    },
 };
 use brisk_gateway::{Delta, ReplyEvent, TokenLogprobs};
 
@@ -72,7 +74,7 @@ pub(crate) async fn create(
         return whole::response(client, collect(reply, stamp, with_logprobs)).await;
     }
     reply.wait_for_first(&client).await?;
-    let offsets = vec![0; reply.num_choices()];
+    let offsets = vec![Offset::default(); reply.num_choices()];
     let chunks = Chunks { stamp, include_usage, offsets, held_finish: None };
     Ok(sse::response(reply, client, chunks))
 }
@@ -90,7 +92,7 @@ async fn collect(
         finish_reason: None,
     };
     let mut choices: Vec<_> = (0..reply.num_choices()).map(new_choice).collect();
-    let mut offsets = vec![0; choices.len()];
+    let mut offsets = vec![Offset::default(); choices.len()];
     let mut summary = None;
     while let Some(event) = reply.next().await {
         match event? {
@@ -130,13 +132,44 @@ fn completion(stamp: &Stamp, choices: Vec<CompletionChoice>) -> Completion {
     }
 }
 
+/// Where a choice's next token begins. A token that begins inside a character begins where that
+/// character does.
+#[derive(Clone, Debug, Default)]
+struct Offset {
+    num_chars: usize,
+    /// The bytes of a character that is not complete yet.
+    begun: Vec<u8>,
+}
+
+impl Offset {
+    fn advance(&mut self, bytes: &[u8]) {
+        self.begun.extend_from_slice(bytes);
+        while !self.begun.is_empty() {
+            let (num_valid, num_broken) = match str::from_utf8(&self.begun) {
+                Ok(text) => (text.len(), Some(0)),
+                Err(error) => (error.valid_up_to(), error.error_len()),
+            };
+            self.num_chars += String::from_utf8_lossy(&self.begun[..num_valid]).chars().count();
+            self.begun.drain(..num_valid);
+            // No error length: the rest may still become a character. A broken one shows as one.
+            let Some(num_broken) = num_broken else { return };
+            self.begun.drain(..num_broken);
+            self.num_chars += usize::from(num_broken > 0);
+        }
+    }
+}
+
 /// Appends one token; `offset` is where it begins, and then where the next one does.
-fn append(all: &mut CompletionLogprobs, new: TokenLogprobs, offset: &mut usize) {
-    let top = new.top.into_iter();
-    all.top_logprobs.push(top.map(|it| (it.text, wire_logprob(it.logprob))).collect());
+fn append(all: &mut CompletionLogprobs, new: TokenLogprobs, offset: &mut Offset) {
+    let mut top = TopLogprobs::default();
+    // The chosen token is among the likeliest or less likely than all of them.
+    for it in new.top.into_iter().chain([new.token.clone()]) {
+        top.push(it.text, wire_logprob(it.logprob));
+    }
+    all.top_logprobs.push(top);
     all.token_logprobs.push(wire_logprob(new.token.logprob));
-    all.text_offset.push(*offset);
-    *offset += new.token.text.chars().count();
+    all.text_offset.push(offset.num_chars);
+    offset.advance(&new.token.bytes);
     all.tokens.push(new.token.text);
 }
 
@@ -145,7 +178,7 @@ struct Chunks {
     stamp: Stamp,
     include_usage: bool,
     /// Where each choice's next token begins.
-    offsets: Vec<usize>,
+    offsets: Vec<Offset>,
     /// The latest choice's end waits for what comes next: if it is the reply's end, the timings
     /// belong into the same event.
     held_finish: Option<CompletionChoice>,
@@ -198,6 +231,29 @@ impl Dialect for Chunks {
     fn flush(&mut self, out: &mut Events) {
         if let Some(held) = self.held_finish.take() {
             self.push(held, None, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_character_counts_once() {
+        for (tokens, expected) in [
+            (&[&b"a"[..], b"bc", b"d"][..], &[0, 1, 3, 4][..]),
+            (&[b"\xe2\x82", b"\xac", b"x"], &[0, 0, 1, 2]),
+            (&[b"\xf0\x9f", b"\x98", b"\x80x"], &[0, 0, 0, 2]),
+            (&[b"\xff", b"\xe2", b"x", b""], &[0, 1, 1, 3, 3]),
+        ] {
+            let mut offset = Offset::default();
+            let mut found = vec![0];
+            for token in tokens {
+                offset.advance(token);
+                found.push(offset.num_chars);
+            }
+            assert_eq!(found, expected, "{tokens:?}");
         }
     }
 }

@@ -240,6 +240,11 @@ async fn completion_logprobs_run_in_parallel() {
     assert_eq!(logprobs["token_logprobs"].as_array().unwrap().len(), 3);
     let top: Vec<_> = logprobs["top_logprobs"][0].as_object().unwrap().keys().collect();
     assert_eq!(top, ["x", "y"]);
+    // Without any others, the chosen token is there.
+    let body = json!({"prompt": "w", "temperature": 0, "logprobs": 0}).to_string();
+    let json = server.client.post("/v1/completions", &body).await.json();
+    let top = json["choices"][0]["logprobs"]["top_logprobs"][0].as_object().unwrap();
+    assert_eq!(top.keys().collect::<Vec<_>>(), ["x"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
