@@ -90,7 +90,8 @@ pub struct ErrorBody {
 pub struct ErrorObject {
     /// One sentence for a person.
     pub message: String,
-    /// The class: `invalid_request_error`, `authentication_error`, `rate_limit_error`, `server_error`.
+    /// The class: `invalid_request_error`, `authentication_error`,
+    /// `overloaded_error`, `timeout_error`, `server_error`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The request's field at fault, if one is.

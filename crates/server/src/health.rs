@@ -24,7 +24,7 @@ pub(crate) const OPEN_PATHS: &[&str] = &["/health/live", "/health/ready"];
     responses((status = 200, description = "Alive."), (status = 503, description = "Restart it."))
 )]
 pub(crate) async fn live(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.gateway.is_alive() || app.is_draining() {
+    if app.gateway.is_alive() {
         (StatusCode::OK, "alive\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped\n")
