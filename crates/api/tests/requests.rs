@@ -146,8 +146,6 @@ fn what_nothing_acts_on_is_refused_by_name() {
         "temprature",
         "n_discard",
         "n_keep",
-        "id_slot",
-        "dry_allowed_length",
         "custom_logit_processor",
         "lora_path",
         "echo ",
@@ -400,4 +398,28 @@ fn errors_stay_short() {
         &outcome(MarkdownRequest::read, r#"{"text": "a", "raw": true}"#),
         "`raw` is not a parameter",
     );
+}
+
+/// The guide's table of parameters that ask for nothing is the code's.
+#[test]
+fn the_guide_lists_every_neutral_parameter() {
+    let guide = include_str!("../../../docs/api.md");
+    let mut rows = std::collections::BTreeMap::new();
+    for (list, endpoint) in
+        [(brisk_api::CHAT_NEUTRAL, "chat"), (brisk_api::COMPLETION_NEUTRAL, "completions")]
+    {
+        for it in list {
+            let row = rows.entry(it.name).or_insert((it.accepted, ""));
+            assert_eq!(row.0, it.accepted, "{}", it.name);
+            row.1 = if row.1.is_empty() { endpoint } else { "both" };
+        }
+    }
+    let rows = rows
+        .into_iter()
+        .map(|(name, (accepted, endpoint))| format!("| `{name}` | {endpoint} | {accepted} |\n"));
+    let table = format!(
+        "| parameter | endpoint | accepted |\n| --- | --- | --- |\n{}\n",
+        rows.collect::<String>()
+    );
+    assert!(guide.contains(&table), "docs/api.md should have:\n{table}");
 }
