@@ -405,9 +405,7 @@ fn errors_stay_short() {
 fn the_guide_lists_every_neutral_parameter() {
     let guide = include_str!("../../../docs/api.md");
     let mut rows = std::collections::BTreeMap::new();
-    for (list, endpoint) in
-        [(brisk_api::CHAT_NEUTRAL, "chat"), (brisk_api::COMPLETION_NEUTRAL, "completions")]
-    {
+    for (list, endpoint) in [(CHAT_NEUTRAL, "chat"), (COMPLETION_NEUTRAL, "completions")] {
         for it in list {
             let row = rows.entry(it.name).or_insert((it.accepted, ""));
             assert_eq!(row.0, it.accepted, "{}", it.name);
