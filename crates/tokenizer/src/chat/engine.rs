@@ -19,7 +19,9 @@ const MAX_RANGE: usize = 4096;
 // Templates call macros a few levels deep.
 const MAX_RECURSION: usize = 64;
 const COMPILE_STACK_BYTES: usize = 64 << 20;
-const RENDER_STACK_BYTES: usize = 1 << 30;
+// Of address space; memory is taken as the stack grows. A machine with little memory refuses the
+// first, and there only a template made to nest values could tell the difference.
+const RENDER_STACK_BYTES: [usize; 3] = [1 << 30, 1 << 28, 1 << 26];
 
 /// A compiled template.
 #[derive(Debug, Default)]
@@ -49,13 +51,19 @@ impl Engine {
         let failed = |message: String| TemplateError::Invalid { line: 0, message };
         // Writing and dropping a value recurse into what it holds.
         thread::scope(|scope| {
-            thread::Builder::new()
-                .name("chat-render".into())
-                .stack_size(RENDER_STACK_BYTES)
-                .spawn_scoped(scope, || self.render_here(context))
-                .map_err(|error| failed(error.to_string()))?
-                .join()
-                .unwrap_or_else(|_| Err(failed("rendering failed".into())))
+            let mut refused = None;
+            for stack_bytes in RENDER_STACK_BYTES {
+                let thread = thread::Builder::new().name("chat-render".into());
+                let render = || self.render_here(context);
+                match thread.stack_size(stack_bytes).spawn_scoped(scope, render) {
+                    Ok(rendering) => {
+                        let rendered = rendering.join();
+                        return rendered.unwrap_or_else(|_| Err(failed("rendering failed".into())));
+                    }
+                    Err(error) => refused = Some(error),
+                }
+            }
+            Err(failed(refused.map_or_else(String::new, |error| error.to_string())))
         })
     }
 
