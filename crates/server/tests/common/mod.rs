@@ -41,7 +41,12 @@ pub struct Server {
 
 /// Short limits, so that no test waits long; each still is far above what a working reply takes.
 pub fn config() -> ServerConfig {
-    ServerConfig { shutdown_grace: Duration::from_millis(200), ..ServerConfig::default() }
+    ServerConfig {
+        shutdown_grace: Duration::from_millis(200),
+        // A test's own reader may be slow on a busy machine; only a hang should end here.
+        close_timeout: Duration::from_secs(60),
+        ..ServerConfig::default()
+    }
 }
 
 impl Server {
