@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::Future,
     pin::Pin,
     sync::{
         Arc,
@@ -65,7 +65,8 @@ pub(crate) async fn drive(
     let mut is_draining = false;
     let result = loop {
         tokio::select! {
-            result = poll_fn(|context| connection.poll_without_shutdown(context)) => break result,
+            // Not `poll_without_shutdown`: it may be ready before the last bytes are flushed.
+            result = &mut connection => break result,
             _ = draining.wait_for(|draining| *draining), if !is_draining => {
                 is_draining = true;
                 state.set_draining();

@@ -141,6 +141,10 @@ impl<S> GuardedIo<S> {
     fn poll_between_requests(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let has_begun = self.scanner.has_begun();
         if !has_begun && self.state.draining.load(Ordering::Acquire) {
+            // To the HTTP library an end here means that nobody wants what it still holds.
+            if self.write_timer.is_some() {
+                return Poll::Pending;
+            }
             return Poll::Ready(Ok(()));
         }
         if !self.read_timer_runs {
@@ -179,7 +183,10 @@ impl<S> GuardedIo<S> {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.write_timer = None;
+            // A reader may wait for the last bytes to go out: see `poll_between_requests`.
+            if self.write_timer.take().is_some() {
+                context.waker().wake_by_ref();
+            }
             return result;
         }
         let timeout = self.timeouts.write;
@@ -275,6 +282,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The refusal of a head is still to be written, by whoever has the stream afterwards.
+        if self.state.fault().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
