@@ -102,13 +102,17 @@ def request_cases(tally):
     import phases
     with Server(tally.binary) as server:
         watch = Watch(server)
-        for row in [*json_rows.ROWS, *json_texts.ROWS, *param_rows.ROWS]:
+        for row in [*json_rows.ROWS, *param_rows.ROWS]:
             tally.case(row.number, row.what, check_row, watch, row)
         for row in http_rows.ROWS:
             tally.case(row.number, row.what, check_http, watch, row)
         for function in phases.CASES:
             tally.case(*function.__doc__.split(" ", 1), check_phase, watch, function)
         tally.case("C00", "the server ends with status 0", _ends_well, server)
+    with Server(tally.binary) as server:
+        watch = Watch(server)
+        for row in json_texts.ROWS:
+            tally.case(row.number, row.what, check_row, watch, row)
     with Server(tally.binary, *phases.SHORT_LIMITS) as server:
         watch = Watch(server)
         for function in phases.SLOW_CASES:
