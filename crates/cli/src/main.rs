@@ -20,6 +20,7 @@ use config::{Config, ConfigError};
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    brisk_kernels::return_large_blocks();
     match run(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `brisk inspect | head`.

@@ -1,6 +1,6 @@
 //! Reads a request's JSON body within a size and a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::Request};
 use brisk_api::RequestError;
@@ -11,6 +11,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use crate::{
     app::App,
     error::{ApiError, HttpError},
+    observe::Record,
 };
 
 /// Bodies above this are parsed on a blocking thread: parsing takes some milliseconds per megabyte.
@@ -39,6 +40,9 @@ pub(crate) async fn read_json<T: Send + 'static>(
     let bytes = bytes.map_err(|_| HttpError::BodyTooSlow { timeout_s: time.as_secs_f64() })??;
     if bytes.len() <= MAX_INLINE_PARSE_BYTES {
         return Ok(read(&bytes)?);
+    }
+    if let Some(record) = parts.extensions.get::<Arc<Record>>() {
+        record.set_large();
     }
     match spawn_blocking(move || read(&bytes)).await {
         Ok(result) => Ok(result?),

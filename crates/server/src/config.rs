@@ -32,6 +32,9 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Time after the grace period to tell everyone that it is over.
     pub close_timeout: Duration,
+    /// Runs on a thread of its own after a request with a large body has ended: the place to give
+    /// memory back.
+    pub after_large_request: Option<fn()>,
 }
 
 impl Default for ServerConfig {
@@ -50,6 +53,7 @@ impl Default for ServerConfig {
             keep_alive_interval: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(30),
             close_timeout: Duration::from_secs(2),
+            after_large_request: None,
         }
     }
 }
@@ -136,7 +140,7 @@ impl fmt::Debug for ServerConfig {
             .field("keep_alive_interval", &self.keep_alive_interval)
             .field("shutdown_grace", &self.shutdown_grace)
             .field("close_timeout", &self.close_timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -19,6 +22,7 @@ use brisk_gateway::ReplySummary;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::runtime::Handle;
 
 use crate::{app::App, error::LoggedError};
 
@@ -59,12 +63,18 @@ pub(crate) struct Record {
     summary: OnceLock<ReplySummary>,
     /// The error that ended a stream after its first byte.
     stream_error: OnceLock<LoggedError>,
+    is_large: AtomicBool,
 }
 
 impl Record {
     pub(crate) fn set_summary(&self, summary: ReplySummary) {
         // A reply has one end.
         let _ = self.summary.set(summary);
+    }
+
+    /// The body was large, and so is what was made of it.
+    pub(crate) fn set_large(&self) {
+        self.is_large.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_stream_error(&self, error: LoggedError) {
@@ -145,6 +155,12 @@ impl Drop for LogLine {
         if let Some(internal) = internal {
             let internal = internal.escape_debug().to_string();
             tracing::error!(request_id = %self.request_id, internal, "request failed");
+        }
+        if self.record.is_large.load(Ordering::Relaxed)
+            && let (Some(after), Ok(runtime)) =
+                (self.app.config.after_large_request, Handle::try_current())
+        {
+            runtime.spawn_blocking(after);
         }
     }
 }

@@ -58,6 +58,7 @@ async fn serve(
         write_timeout: config.write_timeout,
         idle_timeout: config.idle_timeout,
         shutdown_grace: config.shutdown_grace,
+        after_large_request: Some(brisk_kernels::return_free_pages),
         ..ServerConfig::default()
     };
     let gateway = Arc::new(Gateway::loading(GatewayConfig::default()));
