@@ -20,7 +20,7 @@ use config::{Config, ConfigError};
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    brisk_kernels::return_large_blocks();
+    brisk_kernels::return_freed_memory();
     match run(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `brisk inspect | head`.

@@ -8,15 +8,22 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MIN_MAPPED_BYTES: libc::c_int = 256 << 10;
 
-/// Makes the allocator give large blocks back as they are freed. For a program's first lines.
+/// Sets the allocator up to give memory back as it is freed. For a program's first lines.
+///
+/// Large blocks get mappings of their own. Small ones are joined with their free neighbours at once:
+/// put aside for reuse, they would keep the free end of an arena from being found.
 ///
 /// Only glibc needs it; elsewhere nothing happens.
-pub fn return_large_blocks() {
+pub fn return_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+    for (parameter, value) in [
+        (libc::M_MMAP_THRESHOLD, MIN_MAPPED_BYTES),
+        (libc::M_TRIM_THRESHOLD, MIN_MAPPED_BYTES),
+        (libc::M_MXFAST, 0),
+    ] {
         // SAFETY: sets a number under the allocator's own lock; no memory is touched. A refusal
         // leaves the defaults.
-        unsafe { libc::mallopt(parameter, MIN_MAPPED_BYTES) };
+        unsafe { libc::mallopt(parameter, value) };
     }
 }
 

@@ -60,7 +60,7 @@ pub use compute::Compute;
 pub use cpu::{Cpu, CpuLevel};
 pub use elementwise::{add, add_bias, gelu_tanh_mul, scale, silu_mul, softcap};
 pub use error::Error;
-pub use freed_memory::{return_free_pages, return_large_blocks};
+pub use freed_memory::{return_free_pages, return_freed_memory};
 pub use kv_store::{BLOCK_SIZE, KvShape, KvStore};
 pub use matmul::matmul;
 pub use norm::{rms_norm, rms_norm_in_place};

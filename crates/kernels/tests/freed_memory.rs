@@ -12,7 +12,7 @@ fn resident_bytes() -> usize {
 
 #[test]
 fn freed_blocks_leave_the_process() {
-    brisk_kernels::return_large_blocks();
+    brisk_kernels::return_freed_memory();
     let before = resident_bytes();
     let large = vec![1_u8; 64 << 20];
     let mut small: Vec<_> = (0..1 << 20).map(|i| Box::new([i; 4])).collect();
