@@ -17,7 +17,7 @@ class Row:
     body: Any  # bytes as they are, anything else as JSON
     status: int | tuple
     param: Any = ANY
-    code: Any = ANY
+    code: Any = ANY  # or a tuple of those that will do
     text: str = ""  # part of the answer
     headers: list = field(default_factory=list)
     method: str = "POST"
