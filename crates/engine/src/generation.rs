@@ -12,6 +12,7 @@ use crate::{
     params::{FinishReason, SamplingParams},
     sampler::{ChoiceSampler, Sampled, fresh_seed},
     scheduler::SequenceId,
+    sentence::SentenceTracker,
     shared::QueueTicket,
     stop::StopMatcher,
 };
@@ -47,6 +48,8 @@ pub(crate) struct Choice {
     pub(crate) is_finished: bool,
     decoder: StreamDecoder,
     stop: StopMatcher,
+    /// Follows the text if the choice may end with a sentence.
+    sentences: Option<SentenceTracker>,
 }
 
 /// When things happened to a request, by the engine's clock.
@@ -86,6 +89,7 @@ impl Generation {
             is_finished: false,
             decoder: tokenizer.decoder(),
             stop: StopMatcher::new(&params.stop),
+            sentences: params.soft_max_tokens.map(|_| SentenceTracker::default()),
         };
         Self {
             choices: (0..request.num_choices as u64).map(choice).collect(),
@@ -151,9 +155,14 @@ impl Generation {
         // An end-of-generation token shows nothing, whatever kind of token the vocabulary calls it.
         let text =
             if ends_generation { String::new() } else { choice.decoder.push(tokenizer, token) };
+        if let Some(sentences) = &mut choice.sentences {
+            sentences.push(&text);
+        }
         let matched = choice.stop.push(text);
         let num_completion_tokens = choice.tokens.len() - self.num_prompt_tokens;
-        let reason = if ends_generation || matched.is_stop {
+        let is_enough = self.params.soft_max_tokens.is_some_and(|it| num_completion_tokens >= it);
+        let reason = if ends_generation || matched.is_stop || (is_enough && choice.ends_sentence())
+        {
             Some(FinishReason::Stop)
         } else {
             (num_completion_tokens >= self.max_tokens).then_some(FinishReason::Length)
@@ -220,6 +229,12 @@ impl Generation {
 }
 
 impl Choice {
+    /// Whether the text so far ends with a whole sentence, and with a whole character.
+    fn ends_sentence(&self) -> bool {
+        self.sentences.as_ref().is_some_and(SentenceTracker::ends_sentence)
+            && self.decoder.clone().finish().is_empty()
+    }
+
     /// What decoder and stop matcher have held back.
     fn last_text(&mut self) -> String {
         let matched = self.stop.push(self.decoder.finish());

@@ -51,6 +51,9 @@ pub struct SamplingParams {
     pub stop: Vec<String>,
     /// Completion tokens at most; `None` means as many as the context holds.
     pub max_tokens: Option<usize>,
+    /// Completion tokens after which a choice ends with its next whole sentence, with
+    /// [`FinishReason::Stop`]; at most `max_tokens`. `None` never looks for sentences.
+    pub soft_max_tokens: Option<usize>,
     /// `Some(k)`: report the chosen token's log probability and those of the `k` likeliest.
     pub top_logprobs: Option<u8>,
     /// Go on after an end-of-generation token (for benchmarks).
@@ -73,6 +76,7 @@ impl Default for SamplingParams {
             seed: None,
             stop: Vec::new(),
             max_tokens: None,
+            soft_max_tokens: None,
             top_logprobs: None,
             ignore_eos: false,
         }
@@ -100,6 +104,13 @@ impl SamplingParams {
         within("frequency_penalty", self.frequency_penalty, -2.0..=2.0, "from -2 to 2")?;
         if self.max_tokens == Some(0) {
             return Err(invalid("max_tokens", 0, "at least 1"));
+        }
+        match self.soft_max_tokens {
+            Some(0) => return Err(invalid("soft_max_tokens", 0, "at least 1")),
+            Some(soft) if self.max_tokens.is_some_and(|max| soft > max) => {
+                return Err(invalid("soft_max_tokens", soft, "at most max_tokens"));
+            }
+            Some(_) | None => {}
         }
         if let Some(k) = self.top_logprobs.filter(|&k| k > MAX_TOP_LOGPROBS) {
             return Err(invalid("top_logprobs", k, "at most 20"));
@@ -188,7 +199,7 @@ pub(crate) fn invalid(
 /// Why a choice ended. `Display` gives the wire name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// An end-of-generation token or a stop text.
+    /// An end-of-generation token, a stop text, or a sentence's end past `soft_max_tokens`.
     Stop,
     /// `max_tokens` or the context's end.
     Length,
@@ -238,6 +249,13 @@ mod tests {
         );
         check(|p| p.frequency_penalty = -2.5, "frequency_penalty is -2.5, it must be from -2 to 2");
         check(|p| p.max_tokens = Some(0), "max_tokens is 0, it must be at least 1");
+        check(|p| p.soft_max_tokens = Some(0), "soft_max_tokens is 0, it must be at least 1");
+        check(|p| p.soft_max_tokens = Some(usize::MAX), "");
+        check(|p| (p.soft_max_tokens, p.max_tokens) = (Some(9), Some(9)), "");
+        check(
+            |p| (p.soft_max_tokens, p.max_tokens) = (Some(10), Some(9)),
+            "soft_max_tokens is 10, it must be at most max_tokens",
+        );
         check(|p| p.top_logprobs = Some(21), "top_logprobs is 21, it must be at most 20");
         check(|p| p.top_k = u32::MAX, "");
     }

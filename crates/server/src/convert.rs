@@ -75,6 +75,7 @@ fn options(
             seed: sampling.seed.map(i64::cast_unsigned),
             stop: sampling.stop.map(brisk_api::Stop::into_vec).unwrap_or_default(),
             max_tokens: max_tokens.map(|tokens| tokens as usize),
+            soft_max_tokens: None,
             top_logprobs,
             ignore_eos: sampling.ignore_eos.unwrap_or(false),
         },
