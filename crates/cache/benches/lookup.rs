@@ -1,0 +1,2 @@
+//! Times a lookup.
+fn main() {}

@@ -1,0 +1,106 @@
+//! Names a request: who asks, and two digests over everything that can change the reply.
+
+use std::fmt;
+
+/// A full BLAKE3 digest. It is never truncated: a shortened key lets two requests meet.
+pub type Digest = [u8; 32];
+
+/// Whose entries these are. Entries of two tenants never meet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tenant([u8; 32]);
+
+impl Tenant {
+    /// The one tenant of a server that has no keys configured.
+    pub const LOCAL: Self = Self([0; 32]);
+
+    /// A tenant by an identifier that no client chooses, such as a keyed hash of its API key.
+    pub const fn new(id: [u8; 32]) -> Self {
+        Self(id)
+    }
+
+    /// The identifier.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Tenant {
+    /// The first four bytes, enough to tell tenants apart in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tenant({})", hex(&self.0[..4]))
+    }
+}
+
+/// What a reply is kept under.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Where the entry lies: a digest over the request in its normalised form.
+    pub slot: Digest,
+    /// An independent digest over the request as it came. An entry with the same `exact` is an
+    /// exact hit; one with another `exact` in the same slot is a normalised hit.
+    pub exact: Digest,
+    /// Who asks. It is hashed into both digests as well.
+    pub tenant: Tenant,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (slot, exact) = (hex(&self.slot[..4]), hex(&self.exact[..4]));
+        write!(f, "Key({slot}/{exact}, {:?})", self.tenant)
+    }
+}
+
+/// Hashes a request field by field into a [`Key`].
+///
+/// Every name and value is preceded by its length, so no two lists of fields give the same bytes.
+/// The order of the fields counts; callers feed them in one fixed order.
+#[derive(Clone, Debug)]
+pub struct KeyHasher {
+    slot: blake3::Hasher,
+    exact: blake3::Hasher,
+    tenant: Tenant,
+}
+
+impl KeyHasher {
+    /// Starts a key. `schema_version` changes whenever the meaning of a field or of a stored value
+    /// does; old entries are then never found again.
+    pub fn new(tenant: Tenant, schema_version: u32) -> Self {
+        let mut hasher = Self {
+            slot: blake3::Hasher::new_derive_key("brisk response cache 2026 slot"),
+            exact: blake3::Hasher::new_derive_key("brisk response cache 2026 exact"),
+            tenant,
+        };
+        hasher.field("tenant", tenant.as_bytes());
+        hasher.field("schema_version", &schema_version.to_le_bytes());
+        hasher
+    }
+
+    /// Adds a field that counts as it is.
+    pub fn field(&mut self, name: &'static str, value: &[u8]) {
+        self.normalized_field(name, value, value);
+    }
+
+    /// Adds a field whose spelling does not decide where the entry lies: the slot takes
+    /// `normalized`, the exact digest takes `exact`.
+    pub fn normalized_field(&mut self, name: &'static str, exact: &[u8], normalized: &[u8]) {
+        for (hasher, value) in [(&mut self.slot, normalized), (&mut self.exact, exact)] {
+            for part in [name.as_bytes(), value] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+    }
+
+    /// The key of all fields so far.
+    pub fn finish(self) -> Key {
+        let (slot, exact) = (self.slot.finalize().into(), self.exact.finalize().into());
+        Key { slot, exact, tenant: self.tenant }
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
