@@ -1,12 +1,18 @@
 //! Renders messages into prompts with a model's own chat template.
 //!
-//! Known limit: steps, nesting and output are bounded, but the memory of a template's own texts is not, so
-//! a hostile model file can use up memory by doubling one (`x ~ x`, forty times).
+//! A template comes with a model file, so it is bounded in everything: source, nesting, steps, the
+//! bytes it makes and reads, and output.
 
+mod bounded;
+mod budget;
 mod builtin;
 mod check;
+mod costs;
+mod date;
 mod engine;
+mod json;
 mod prompt;
+mod rewrite;
 
 pub use prompt::RenderedPrompt;
 

@@ -183,12 +183,12 @@ pub enum TemplateError {
         /// Bytes allowed.
         max_bytes: usize,
     },
-    /// Operator's move: an expression or a chain of `elif` is deeper than any real one.
+    /// Operator's move: an expression, a chain of `elif` or a value is deeper than any real one.
     #[error(
         "the chat template nests too deep: {num_steps} steps in one {what}, at most {max_steps}"
     )]
     TooDeep {
-        /// `tag`, or `chain of elif`.
+        /// `tag`, `chain of elif` or `value`.
         what: &'static str,
         /// Steps found.
         num_steps: usize,
@@ -200,6 +200,12 @@ pub enum TemplateError {
     OutOfSteps {
         /// Steps allowed.
         max_steps: u64,
+    },
+    /// The template made and read more texts and lists than any real one.
+    #[error("the chat template was stopped after making and reading {max_bytes} bytes")]
+    OutOfBytes {
+        /// Bytes allowed.
+        max_bytes: u64,
     },
     /// The prompt is longer than any model could take.
     #[error("the chat template wrote more than {max_bytes} bytes")]
