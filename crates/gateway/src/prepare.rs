@@ -169,6 +169,7 @@ fn template_error(error: &TemplateError) -> GatewayError {
         TemplateError::Refused { .. }
         | TemplateError::UnknownRole { .. }
         | TemplateError::OutOfSteps { .. }
+        | TemplateError::OutOfBytes { .. }
         | TemplateError::OutputTooLong { .. }
         | TemplateError::NoPlaceholderLeft => GatewayError::TemplateRefused { message },
         TemplateError::Invalid { .. }
