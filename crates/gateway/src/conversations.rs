@@ -1,0 +1,288 @@
+//! Keeps conversations for clients that send one message at a time: a list of messages for each
+//! tenant and user, in SQLite.
+//!
+//! One thread owns the database; callers hold a [`ConversationStore`] and wait on a bounded queue. A
+//! whole turn is one transaction, so a conversation never holds a question without its reply. After a
+//! crash of the program every turn that was appended is there; after a loss of power the latest may
+//! be missing.
+
+mod database;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::Path,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
+
+use crate::request::{Message, Role};
+use database::Database;
+pub use error::ConversationError;
+
+/// Longest user id.
+const MAX_USER_ID_BYTES: usize = 256;
+/// Most entries that one call of [`ConversationStore::list`] or [`ConversationStore::read`] returns.
+const MAX_PAGE: usize = 1000;
+
+/// Bounds of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationConfig {
+    /// Messages of a conversation; the oldest turns go first. At least 2, a whole turn.
+    pub max_messages: usize,
+    /// Conversations of a tenant; the one that was longest without a new turn goes first.
+    pub max_conversations: usize,
+    /// Bytes of one message.
+    pub max_message_bytes: usize,
+    /// Bytes of messages that one call returns at most, the newest.
+    pub max_loaded_bytes: usize,
+    /// Bytes of the database file; a store that is full takes no more turns.
+    pub max_file_bytes: u64,
+    /// Calls that may wait for the database.
+    pub max_queued_calls: usize,
+    /// How long a call waits while another program holds the file's lock.
+    pub busy_timeout: Duration,
+}
+
+impl Default for ConversationConfig {
+    fn default() -> Self {
+        Self {
+            max_messages: 1000,
+            max_conversations: 100_000,
+            max_message_bytes: 1 << 20,
+            max_loaded_bytes: 8 << 20,
+            max_file_bytes: 8 << 30,
+            max_queued_calls: 1024,
+            busy_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A conversation among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationInfo {
+    /// Whose it is.
+    pub user_id: String,
+    /// Messages that are kept.
+    pub num_messages: usize,
+    /// When its first turn was appended.
+    pub created: SystemTime,
+    /// When its latest turn was appended.
+    pub updated: SystemTime,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Its number in the conversation, from 1 and growing.
+    pub number: u64,
+    /// The message.
+    pub message: Message,
+    /// When its turn was appended.
+    pub at: SystemTime,
+}
+
+type Call = Box<dyn FnOnce(&mut Database) + Send>;
+
+/// The conversations of all tenants. Dropping it finishes the calls that wait and closes the file.
+#[derive(Debug)]
+pub struct ConversationStore {
+    config: ConversationConfig,
+    /// `None` only while it is dropped.
+    calls: Option<mpsc::Sender<Call>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ConversationStore {
+    /// Opens the store in the file at `path`, or in memory; a file that does not exist is created,
+    /// for its owner's eyes only. Blocks while it does so.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the file, its folder or its contents.
+    pub fn open(
+        path: Option<&Path>,
+        config: ConversationConfig,
+    ) -> Result<Self, ConversationError> {
+        let mut database = Database::open(path, &config)?;
+        let (calls, mut inbox) = mpsc::channel::<Call>(config.max_queued_calls.max(1));
+        let thread = std::thread::Builder::new().name("conversations".to_owned());
+        let thread = thread.spawn(move || {
+            while let Some(call) = inbox.blocking_recv() {
+                call(&mut database);
+            }
+        });
+        let thread = thread.map_err(|error| ConversationError::NoThread {
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            config,
+            calls: Some(calls),
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether a turn that begins with this message could be appended: ask before work goes into the
+    /// reply.
+    ///
+    /// # Errors
+    ///
+    /// The user id or the message is out of bounds.
+    pub fn check(&self, user_id: &str, message: &str) -> Result<(), ConversationError> {
+        check_user_id(user_id)?;
+        self.check_message(message)
+    }
+
+    /// The newest messages of a conversation, oldest first, beginning with a user's: at most
+    /// `max_messages`. None of a conversation that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// The user id is out of bounds, or the store has a problem.
+    pub async fn load(
+        &self,
+        tenant: [u8; 32],
+        user_id: &str,
+        max_messages: usize,
+    ) -> Result<Vec<Message>, ConversationError> {
+        let user_id = check_user_id(user_id)?;
+        let max_messages = max_messages.min(self.config.max_messages);
+        let messages = self
+            .call(move |it| it.newest(&tenant, &user_id, max_messages, None))
+            .await?;
+        let messages = messages
+            .unwrap_or_default()
+            .into_iter()
+            .map(|it| it.message);
+        Ok(messages.skip_while(|it| it.role != Role::User).collect())
+    }
+
+    /// Appends a whole turn, or nothing. Once called, it is done even if the caller goes away.
+    ///
+    /// # Errors
+    ///
+    /// The user id or a message is out of bounds, or the store has a problem.
+    pub async fn append(
+        &self,
+        tenant: [u8; 32],
+        user_id: &str,
+        user: &str,
+        assistant: &str,
+        at: SystemTime,
+    ) -> Result<(), ConversationError> {
+        let user_id = check_user_id(user_id)?;
+        self.check_message(user)?;
+        self.check_message(assistant)?;
+        let turn = [
+            (Role::User, user.to_owned()),
+            (Role::Assistant, assistant.to_owned()),
+        ];
+        self.call(move |it| it.append(&tenant, &user_id, &turn, at))
+            .await
+    }
+
+    /// A tenant's conversations in the order of their user ids, from the one behind `after` on: at
+    /// most `limit`, and never more than 1,000.
+    ///
+    /// # Errors
+    ///
+    /// The store has a problem.
+    pub async fn list(
+        &self,
+        tenant: [u8; 32],
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Vec<ConversationInfo>, ConversationError> {
+        let after = after.unwrap_or_default().to_owned();
+        self.call(move |it| it.list(&tenant, limit.min(MAX_PAGE), &after))
+            .await
+    }
+
+    /// The newest messages of a conversation with a number below `before`, oldest first: at most
+    /// `limit`, and never more than 1,000. `None` if there is no such conversation.
+    ///
+    /// # Errors
+    ///
+    /// The user id is out of bounds, or the store has a problem.
+    pub async fn read(
+        &self,
+        tenant: [u8; 32],
+        user_id: &str,
+        limit: usize,
+        before: Option<u64>,
+    ) -> Result<Option<Vec<StoredMessage>>, ConversationError> {
+        let user_id = check_user_id(user_id)?;
+        self.call(move |it| it.newest(&tenant, &user_id, limit.min(MAX_PAGE), before))
+            .await
+    }
+
+    /// Deletes a conversation, its bytes in the file too; false if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The user id is out of bounds, or the store has a problem.
+    pub async fn delete(&self, tenant: [u8; 32], user_id: &str) -> Result<bool, ConversationError> {
+        let user_id = check_user_id(user_id)?;
+        self.call(move |it| it.delete(&tenant, &user_id)).await
+    }
+
+    fn check_message(&self, message: &str) -> Result<(), ConversationError> {
+        let (num_bytes, max_bytes) = (message.len(), self.config.max_message_bytes);
+        if num_bytes > max_bytes {
+            return Err(ConversationError::MessageTooLong {
+                num_bytes,
+                max_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Database) -> Result<T, ConversationError> + Send + 'static,
+    ) -> Result<T, ConversationError> {
+        let (reply, result) = oneshot::channel();
+        let call: Call = Box::new(move |database| {
+            // A caller that has gone away needs no reply.
+            let _ = reply.send(work(database));
+        });
+        let calls = self.calls.as_ref().ok_or(ConversationError::Stopped)?;
+        calls.try_send(call).map_err(|error| match error {
+            TrySendError::Full(_) => ConversationError::QueueFull {
+                max_queued_calls: self.config.max_queued_calls,
+            },
+            TrySendError::Closed(_) => ConversationError::Stopped,
+        })?;
+        result.await.map_err(|_| ConversationError::Stopped)?
+    }
+}
+
+impl Drop for ConversationStore {
+    fn drop(&mut self) {
+        drop(self.calls.take());
+        if self.thread.take().is_some_and(|it| it.join().is_err()) {
+            tracing::error!("the thread of the conversations panicked");
+        }
+    }
+}
+
+/// A user id that is in bounds.
+fn check_user_id(user_id: &str) -> Result<String, ConversationError> {
+    let num_bytes = user_id.len();
+    if num_bytes == 0 || num_bytes > MAX_USER_ID_BYTES {
+        return Err(ConversationError::UserIdLength {
+            num_bytes,
+            max_bytes: MAX_USER_ID_BYTES,
+        });
+    }
+    if let Some(position) = user_id.find(char::is_control) {
+        return Err(ConversationError::UserIdControl { position });
+    }
+    Ok(user_id.to_owned())
+}

@@ -1,0 +1,371 @@
+//! The tables of the conversations, and all SQL that touches them.
+
+use std::{
+    fs::OpenOptions,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use super::{ConversationConfig, ConversationError, ConversationInfo, StoredMessage};
+use crate::request::{Message, Role};
+
+/// Says in a file's header that it is ours: `brkc`.
+const APPLICATION_ID: i64 = 0x6272_6b63;
+/// The format below.
+const FORMAT: i64 = 1;
+/// Times are milliseconds since 1970; a message's role is 0 for the user and 1 for the assistant.
+const TABLES: &str = "
+    CREATE TABLE conversations (
+        id INTEGER PRIMARY KEY,
+        tenant BLOB NOT NULL,
+        user_id TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        UNIQUE (tenant, user_id)
+    ) STRICT;
+    CREATE INDEX conversations_by_age ON conversations (tenant, updated);
+    CREATE TABLE messages (
+        conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        role INTEGER NOT NULL,
+        content TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (conversation, number)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The connection, and the bounds that are kept with each turn.
+#[derive(Debug)]
+pub(super) struct Database {
+    connection: Connection,
+    max_messages: usize,
+    max_conversations: usize,
+    max_loaded_bytes: usize,
+}
+
+type Result<T> = std::result::Result<T, ConversationError>;
+
+impl Database {
+    pub(super) fn open(path: Option<&Path>, config: &ConversationConfig) -> Result<Self> {
+        let name = path.map_or_else(|| "memory".to_owned(), |it| it.display().to_string());
+        let mut connection = match path {
+            Some(path) => {
+                create_private(path).map_err(|error| cannot_open(&name, &error.to_string()))?;
+                Connection::open(path)
+            }
+            None => Connection::open_in_memory(),
+        }
+        .map_err(|error| opening(&name, &error))?;
+        prepare(&connection, config).map_err(|error| opening(&name, &error))?;
+        check_format(&mut connection, &name)?;
+        let ConversationConfig {
+            max_messages,
+            max_conversations,
+            max_loaded_bytes,
+            ..
+        } = *config;
+        Ok(Self {
+            connection,
+            // Whole turns.
+            max_messages: (max_messages & !1).max(2),
+            max_conversations: max_conversations.max(1),
+            max_loaded_bytes,
+        })
+    }
+
+    pub(super) fn append(
+        &mut self,
+        tenant: &[u8; 32],
+        user_id: &str,
+        turn: &[(Role, String)],
+        at: SystemTime,
+    ) -> Result<()> {
+        let at = millis(at);
+        let transaction = begin(&mut self.connection)?;
+        let id = find(&transaction, tenant, user_id)?;
+        let id = match id {
+            Some(id) => {
+                let sql = "UPDATE conversations SET updated = ?2 WHERE id = ?1";
+                transaction.prepare_cached(sql)?.execute(params![id, at])?;
+                id
+            }
+            None => {
+                make_room(&transaction, tenant, self.max_conversations)?;
+                let sql = "INSERT INTO conversations (tenant, user_id, created, updated)
+                    VALUES (?1, ?2, ?3, ?3)";
+                transaction
+                    .prepare_cached(sql)?
+                    .execute(params![tenant, user_id, at])?;
+                transaction.last_insert_rowid()
+            }
+        };
+        let sql = "SELECT max(number) FROM messages WHERE conversation = ?1";
+        let mut number: i64 = transaction
+            .prepare_cached(sql)?
+            .query_row([id], |row| row.get::<_, Option<i64>>(0))?
+            .unwrap_or(0);
+        for (role, content) in turn {
+            number += 1;
+            let sql = "INSERT INTO messages (conversation, number, role, content, at)
+                VALUES (?1, ?2, ?3, ?4, ?5)";
+            let role = i64::from(*role != Role::User);
+            let mut insert = transaction.prepare_cached(sql)?;
+            insert.execute(params![id, number, role, content, at])?;
+        }
+        let sql = "DELETE FROM messages WHERE conversation = ?1 AND number <= ?2";
+        let oldest = number.saturating_sub(to_i64(self.max_messages));
+        transaction
+            .prepare_cached(sql)?
+            .execute(params![id, oldest])?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The newest messages below `before`, oldest first; `None` if there is no such conversation.
+    pub(super) fn newest(
+        &mut self,
+        tenant: &[u8; 32],
+        user_id: &str,
+        limit: usize,
+        before: Option<u64>,
+    ) -> Result<Option<Vec<StoredMessage>>> {
+        // One view of both tables.
+        let transaction = self.connection.transaction()?;
+        let Some(id) = find(&transaction, tenant, user_id)? else {
+            return Ok(None);
+        };
+        let sql = "SELECT number, role, content, at FROM messages
+            WHERE conversation = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
+        let before = before.map_or(i64::MAX, |it| i64::try_from(it).unwrap_or(i64::MAX));
+        let mut messages = Vec::new();
+        let mut num_bytes = 0;
+        let mut select = transaction.prepare_cached(sql)?;
+        let mut rows = select.query(params![id, before, to_i64(limit)])?;
+        while let Some(row) = rows.next()? {
+            let content = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+            num_bytes += content.len();
+            if num_bytes > self.max_loaded_bytes && !messages.is_empty() {
+                break;
+            }
+            let role = match row.get::<_, i64>(1)? {
+                0 => Role::User,
+                1 => Role::Assistant,
+                other => return Err(damaged(&format!("a message has role {other}"))),
+            };
+            messages.push(StoredMessage {
+                number: row.get::<_, i64>(0)?.unsigned_abs(),
+                message: Message {
+                    role,
+                    content: content.to_owned(),
+                },
+                at: time(row.get(3)?),
+            });
+        }
+        messages.reverse();
+        Ok(Some(messages))
+    }
+
+    pub(super) fn list(
+        &mut self,
+        tenant: &[u8; 32],
+        limit: usize,
+        after: &str,
+    ) -> Result<Vec<ConversationInfo>> {
+        let sql = "SELECT user_id, created, updated,
+                (SELECT count(*) FROM messages WHERE conversation = id)
+            FROM conversations WHERE tenant = ?1 AND user_id > ?2 ORDER BY user_id LIMIT ?3";
+        let mut select = self.connection.prepare_cached(sql)?;
+        let rows = select.query_map(params![tenant, after, to_i64(limit)], |row| {
+            Ok(ConversationInfo {
+                user_id: row.get(0)?,
+                created: time(row.get(1)?),
+                updated: time(row.get(2)?),
+                num_messages: usize::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+            })
+        })?;
+        Ok(rows.collect::<std::result::Result<_, _>>()?)
+    }
+
+    pub(super) fn delete(&mut self, tenant: &[u8; 32], user_id: &str) -> Result<bool> {
+        let transaction = begin(&mut self.connection)?;
+        let sql = "DELETE FROM conversations WHERE tenant = ?1 AND user_id = ?2";
+        let num_deleted = transaction.execute(sql, params![tenant, user_id])?;
+        transaction.commit()?;
+        if num_deleted > 0 {
+            // The log still holds the messages until it is written back. Where a reader hinders
+            // that, the next checkpoint does it.
+            let checkpoint =
+                self.connection
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = checkpoint {
+                tracing::warn!(%error, "deleted messages are still in the log");
+            }
+        }
+        Ok(num_deleted > 0)
+    }
+}
+
+/// A transaction that may write; a lock is waited for at its beginning, and only there.
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
+    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+}
+
+fn find(transaction: &Transaction<'_>, tenant: &[u8; 32], user_id: &str) -> Result<Option<i64>> {
+    let sql = "SELECT id FROM conversations WHERE tenant = ?1 AND user_id = ?2";
+    let mut select = transaction.prepare_cached(sql)?;
+    Ok(select
+        .query_row(params![tenant, user_id], |row| row.get(0))
+        .optional()?)
+}
+
+/// Deletes a tenant's oldest conversations until one more fits.
+fn make_room(transaction: &Transaction<'_>, tenant: &[u8; 32], max: usize) -> Result<()> {
+    let sql = "SELECT count(*) FROM conversations WHERE tenant = ?1";
+    let num: i64 = transaction
+        .prepare_cached(sql)?
+        .query_row([tenant], |row| row.get(0))?;
+    let num_too_many = num.saturating_add(1).saturating_sub(to_i64(max));
+    if num_too_many > 0 {
+        let sql = "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations
+            WHERE tenant = ?1 ORDER BY updated, id LIMIT ?2)";
+        transaction
+            .prepare_cached(sql)?
+            .execute(params![tenant, num_too_many])?;
+    }
+    Ok(())
+}
+
+/// Creates the file if there is none, so that nobody else can read what will stand in it.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn prepare(connection: &Connection, config: &ConversationConfig) -> rusqlite::Result<()> {
+    connection.busy_timeout(config.busy_timeout)?;
+    // A file from elsewhere is no reason to run what it says or to trust its pages.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // What is deleted is overwritten.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    let page_size: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    // SQLite counts pages in 32 bits.
+    let max_pages = (config.max_file_bytes / u64::from(page_size.max(1))).clamp(1, 0xffff_fffe);
+    connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| {
+        Ok(())
+    })
+}
+
+/// Makes the tables in an empty file; refuses a file that is not ours or too new.
+fn check_format(connection: &mut Connection, name: &str) -> Result<()> {
+    let check = |connection: &mut Connection| -> rusqlite::Result<Option<(i64, i64)>> {
+        // Also shows that the file can be written and nobody has locked it.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let number = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let application = number("PRAGMA application_id")?;
+        let format = number("PRAGMA user_version")?;
+        let num_tables = number("SELECT count(*) FROM sqlite_schema")?;
+        if (application, format, num_tables) != (0, 0, 0) {
+            return Ok(Some((application, format)));
+        }
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.commit()?;
+        Ok(None)
+    };
+    let path = name.to_owned();
+    match check(connection).map_err(|error| opening(name, &error))? {
+        None => Ok(()),
+        Some((application, _)) if application != APPLICATION_ID => {
+            let reason = "it is another program's SQLite database".to_owned();
+            Err(ConversationError::NotOurs { path, reason })
+        }
+        Some((_, found)) if found > FORMAT => Err(ConversationError::NewerFormat {
+            path,
+            found,
+            known: FORMAT,
+        }),
+        Some((_, FORMAT)) => Ok(()),
+        Some((_, found)) => {
+            let reason = format!("its format is {found}");
+            Err(ConversationError::NotOurs { path, reason })
+        }
+    }
+}
+
+/// What an error at the start means.
+fn opening(name: &str, error: &rusqlite::Error) -> ConversationError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ConversationError::NotOurs {
+            path: name.to_owned(),
+            reason: error.to_string(),
+        },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            cannot_open(name, "another program has locked it")
+        }
+        _ => cannot_open(name, &error.to_string()),
+    }
+}
+
+fn cannot_open(name: &str, reason: &str) -> ConversationError {
+    ConversationError::CannotOpen {
+        path: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn damaged(reason: &str) -> ConversationError {
+    ConversationError::Damaged {
+        reason: reason.to_owned(),
+    }
+}
+
+/// What an error of a call means.
+impl From<rusqlite::Error> for ConversationError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        let is_damage = matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)
+        );
+        match code {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                damaged(&error.to_string())
+            }
+            _ if is_damage => damaged(&error.to_string()),
+            _ => Self::Failed {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Milliseconds since 1970; a clock before that reads 0.
+fn millis(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time(millis: i64) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+fn to_i64(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
