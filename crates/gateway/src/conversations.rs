@@ -12,7 +12,8 @@ mod error;
 mod tests;
 
 use std::{
-    path::Path,
+    path::PathBuf,
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -31,9 +32,11 @@ const MAX_USER_ID_BYTES: usize = 256;
 /// Most entries that one call of [`ConversationStore::list`] or [`ConversationStore::read`] returns.
 const MAX_PAGE: usize = 1000;
 
-/// Bounds of the store.
+/// Where the store is, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationConfig {
+    /// The database file; `None` keeps conversations in memory, as long as the store lives.
+    pub path: Option<PathBuf>,
     /// Messages of a conversation; the oldest turns go first. At least 2, a whole turn.
     pub max_messages: usize,
     /// Conversations of a tenant; the one that was longest without a new turn goes first.
@@ -53,6 +56,7 @@ pub struct ConversationConfig {
 impl Default for ConversationConfig {
     fn default() -> Self {
         Self {
+            path: None,
             max_messages: 1000,
             max_conversations: 100_000,
             max_message_bytes: 1 << 20,
@@ -90,9 +94,15 @@ pub struct StoredMessage {
 
 type Call = Box<dyn FnOnce(&mut Database) + Send>;
 
-/// The conversations of all tenants. Dropping it finishes the calls that wait and closes the file.
-#[derive(Debug)]
+/// The conversations of all tenants; cheap to clone. Dropping the last one finishes the calls that
+/// wait and closes the file.
+#[derive(Clone, Debug)]
 pub struct ConversationStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     config: ConversationConfig,
     /// `None` only while it is dropped.
     calls: Option<mpsc::Sender<Call>>,
@@ -100,17 +110,14 @@ pub struct ConversationStore {
 }
 
 impl ConversationStore {
-    /// Opens the store in the file at `path`, or in memory; a file that does not exist is created,
-    /// for its owner's eyes only. Blocks while it does so.
+    /// Opens the store; a file that does not exist is created, for its owner's eyes only. Blocks while
+    /// it does so.
     ///
     /// # Errors
     ///
     /// Says what is wrong with the file, its folder or its contents.
-    pub fn open(
-        path: Option<&Path>,
-        config: ConversationConfig,
-    ) -> Result<Self, ConversationError> {
-        let mut database = Database::open(path, &config)?;
+    pub fn open(config: ConversationConfig) -> Result<Self, ConversationError> {
+        let mut database = Database::open(&config)?;
         let (calls, mut inbox) = mpsc::channel::<Call>(config.max_queued_calls.max(1));
         let thread = std::thread::Builder::new().name("conversations".to_owned());
         let thread = thread.spawn(move || {
@@ -118,14 +125,10 @@ impl ConversationStore {
                 call(&mut database);
             }
         });
-        let thread = thread.map_err(|error| ConversationError::NoThread {
-            reason: error.to_string(),
-        })?;
-        Ok(Self {
-            config,
-            calls: Some(calls),
-            thread: Some(thread),
-        })
+        let thread =
+            thread.map_err(|error| ConversationError::NoThread { reason: error.to_string() })?;
+        let inner = Inner { config, calls: Some(calls), thread: Some(thread) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether a turn that begins with this message could be appended: ask before work goes into the
@@ -139,8 +142,8 @@ impl ConversationStore {
         self.check_message(message)
     }
 
-    /// The newest messages of a conversation, oldest first, beginning with a user's: at most
-    /// `max_messages`. None of a conversation that does not exist.
+    /// A conversation's messages, oldest first, beginning with a user's; none of one that does not
+    /// exist. Where they have more than `max_loaded_bytes`, the newest of them.
     ///
     /// # Errors
     ///
@@ -149,21 +152,16 @@ impl ConversationStore {
         &self,
         tenant: [u8; 32],
         user_id: &str,
-        max_messages: usize,
     ) -> Result<Vec<Message>, ConversationError> {
         let user_id = check_user_id(user_id)?;
-        let max_messages = max_messages.min(self.config.max_messages);
-        let messages = self
-            .call(move |it| it.newest(&tenant, &user_id, max_messages, None))
-            .await?;
-        let messages = messages
-            .unwrap_or_default()
-            .into_iter()
-            .map(|it| it.message);
+        let limit = self.inner.config.max_messages;
+        let messages = self.call(move |it| it.newest(&tenant, &user_id, limit, None)).await?;
+        let messages = messages.into_iter().map(|it| it.message);
         Ok(messages.skip_while(|it| it.role != Role::User).collect())
     }
 
-    /// Appends a whole turn, or nothing. Once called, it is done even if the caller goes away.
+    /// Appends a whole turn, or nothing. Waits for a place in the queue where others are refused,
+    /// because the work for the reply is done.
     ///
     /// # Errors
     ///
@@ -179,12 +177,10 @@ impl ConversationStore {
         let user_id = check_user_id(user_id)?;
         self.check_message(user)?;
         self.check_message(assistant)?;
-        let turn = [
-            (Role::User, user.to_owned()),
-            (Role::Assistant, assistant.to_owned()),
-        ];
-        self.call(move |it| it.append(&tenant, &user_id, &turn, at))
-            .await
+        let turn = [(Role::User, user.to_owned()), (Role::Assistant, assistant.to_owned())];
+        let (call, result) = call(move |it| it.append(&tenant, &user_id, &turn, at));
+        self.calls()?.send(call).await.map_err(|_| ConversationError::Stopped)?;
+        result.await.map_err(|_| ConversationError::Stopped)?
     }
 
     /// A tenant's conversations in the order of their user ids, from the one behind `after` on: at
@@ -197,15 +193,15 @@ impl ConversationStore {
         &self,
         tenant: [u8; 32],
         limit: usize,
-        after: Option<&str>,
+        after: Option<String>,
     ) -> Result<Vec<ConversationInfo>, ConversationError> {
-        let after = after.unwrap_or_default().to_owned();
-        self.call(move |it| it.list(&tenant, limit.min(MAX_PAGE), &after))
-            .await
+        let after = after.unwrap_or_default();
+        self.call(move |it| it.list(&tenant, limit.min(MAX_PAGE), &after)).await
     }
 
     /// The newest messages of a conversation with a number below `before`, oldest first: at most
-    /// `limit`, and never more than 1,000. `None` if there is no such conversation.
+    /// `limit`, never more than 1,000, and never more bytes than `max_loaded_bytes`. None of a
+    /// conversation that does not exist.
     ///
     /// # Errors
     ///
@@ -216,10 +212,9 @@ impl ConversationStore {
         user_id: &str,
         limit: usize,
         before: Option<u64>,
-    ) -> Result<Option<Vec<StoredMessage>>, ConversationError> {
+    ) -> Result<Vec<StoredMessage>, ConversationError> {
         let user_id = check_user_id(user_id)?;
-        self.call(move |it| it.newest(&tenant, &user_id, limit.min(MAX_PAGE), before))
-            .await
+        self.call(move |it| it.newest(&tenant, &user_id, limit.min(MAX_PAGE), before)).await
     }
 
     /// Deletes a conversation, its bytes in the file too; false if there is none.
@@ -233,12 +228,9 @@ impl ConversationStore {
     }
 
     fn check_message(&self, message: &str) -> Result<(), ConversationError> {
-        let (num_bytes, max_bytes) = (message.len(), self.config.max_message_bytes);
+        let (num_bytes, max_bytes) = (message.len(), self.inner.config.max_message_bytes);
         if num_bytes > max_bytes {
-            return Err(ConversationError::MessageTooLong {
-                num_bytes,
-                max_bytes,
-            });
+            return Err(ConversationError::MessageTooLong { num_bytes, max_bytes });
         }
         Ok(())
     }
@@ -247,23 +239,37 @@ impl ConversationStore {
         &self,
         work: impl FnOnce(&mut Database) -> Result<T, ConversationError> + Send + 'static,
     ) -> Result<T, ConversationError> {
-        let (reply, result) = oneshot::channel();
-        let call: Call = Box::new(move |database| {
-            // A caller that has gone away needs no reply.
-            let _ = reply.send(work(database));
-        });
-        let calls = self.calls.as_ref().ok_or(ConversationError::Stopped)?;
-        calls.try_send(call).map_err(|error| match error {
-            TrySendError::Full(_) => ConversationError::QueueFull {
-                max_queued_calls: self.config.max_queued_calls,
-            },
+        let (call, result) = call(work);
+        self.calls()?.try_send(call).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                let max_queued_calls = self.inner.config.max_queued_calls;
+                ConversationError::QueueFull { max_queued_calls }
+            }
             TrySendError::Closed(_) => ConversationError::Stopped,
         })?;
         result.await.map_err(|_| ConversationError::Stopped)?
     }
+
+    fn calls(&self) -> Result<&mpsc::Sender<Call>, ConversationError> {
+        self.inner.calls.as_ref().ok_or(ConversationError::Stopped)
+    }
 }
 
-impl Drop for ConversationStore {
+type Outcome<T> = Result<T, ConversationError>;
+
+/// Work for the thread, and where its result comes.
+fn call<T: Send + 'static>(
+    work: impl FnOnce(&mut Database) -> Outcome<T> + Send + 'static,
+) -> (Call, oneshot::Receiver<Outcome<T>>) {
+    let (reply, result) = oneshot::channel();
+    let call = Box::new(move |database: &mut Database| {
+        // A caller that has gone away needs no reply.
+        let _ = reply.send(work(database));
+    });
+    (call, result)
+}
+
+impl Drop for Inner {
     fn drop(&mut self) {
         drop(self.calls.take());
         if self.thread.take().is_some_and(|it| it.join().is_err()) {
@@ -276,10 +282,7 @@ impl Drop for ConversationStore {
 fn check_user_id(user_id: &str) -> Result<String, ConversationError> {
     let num_bytes = user_id.len();
     if num_bytes == 0 || num_bytes > MAX_USER_ID_BYTES {
-        return Err(ConversationError::UserIdLength {
-            num_bytes,
-            max_bytes: MAX_USER_ID_BYTES,
-        });
+        return Err(ConversationError::UserIdLength { num_bytes, max_bytes: MAX_USER_ID_BYTES });
     }
     if let Some(position) = user_id.find(char::is_control) {
         return Err(ConversationError::UserIdControl { position });

@@ -50,24 +50,21 @@ pub(super) struct Database {
 type Result<T> = std::result::Result<T, ConversationError>;
 
 impl Database {
-    pub(super) fn open(path: Option<&Path>, config: &ConversationConfig) -> Result<Self> {
+    pub(super) fn open(config: &ConversationConfig) -> Result<Self> {
+        let path = config.path.as_deref();
         let name = path.map_or_else(|| "memory".to_owned(), |it| it.display().to_string());
         let mut connection = match path {
             Some(path) => {
                 create_private(path).map_err(|error| cannot_open(&name, &error.to_string()))?;
-                Connection::open(path)
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                Connection::open_with_flags(path, flags)
             }
             None => Connection::open_in_memory(),
         }
         .map_err(|error| opening(&name, &error))?;
         prepare(&connection, config).map_err(|error| opening(&name, &error))?;
         check_format(&mut connection, &name)?;
-        let ConversationConfig {
-            max_messages,
-            max_conversations,
-            max_loaded_bytes,
-            ..
-        } = *config;
+        let ConversationConfig { max_messages, max_conversations, max_loaded_bytes, .. } = *config;
         Ok(Self {
             connection,
             // Whole turns.
@@ -97,9 +94,7 @@ impl Database {
                 make_room(&transaction, tenant, self.max_conversations)?;
                 let sql = "INSERT INTO conversations (tenant, user_id, created, updated)
                     VALUES (?1, ?2, ?3, ?3)";
-                transaction
-                    .prepare_cached(sql)?
-                    .execute(params![tenant, user_id, at])?;
+                transaction.prepare_cached(sql)?.execute(params![tenant, user_id, at])?;
                 transaction.last_insert_rowid()
             }
         };
@@ -118,24 +113,22 @@ impl Database {
         }
         let sql = "DELETE FROM messages WHERE conversation = ?1 AND number <= ?2";
         let oldest = number.saturating_sub(to_i64(self.max_messages));
-        transaction
-            .prepare_cached(sql)?
-            .execute(params![id, oldest])?;
+        transaction.prepare_cached(sql)?.execute(params![id, oldest])?;
         Ok(transaction.commit()?)
     }
 
-    /// The newest messages below `before`, oldest first; `None` if there is no such conversation.
+    /// The newest messages below `before`, oldest first.
     pub(super) fn newest(
         &mut self,
         tenant: &[u8; 32],
         user_id: &str,
         limit: usize,
         before: Option<u64>,
-    ) -> Result<Option<Vec<StoredMessage>>> {
+    ) -> Result<Vec<StoredMessage>> {
         // One view of both tables.
         let transaction = self.connection.transaction()?;
         let Some(id) = find(&transaction, tenant, user_id)? else {
-            return Ok(None);
+            return Ok(vec![]);
         };
         let sql = "SELECT number, role, content, at FROM messages
             WHERE conversation = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
@@ -157,15 +150,12 @@ impl Database {
             };
             messages.push(StoredMessage {
                 number: row.get::<_, i64>(0)?.unsigned_abs(),
-                message: Message {
-                    role,
-                    content: content.to_owned(),
-                },
+                message: Message { role, content: content.to_owned() },
                 at: time(row.get(3)?),
             });
         }
         messages.reverse();
-        Ok(Some(messages))
+        Ok(messages)
     }
 
     pub(super) fn list(
@@ -198,8 +188,7 @@ impl Database {
             // The log still holds the messages until it is written back. Where a reader hinders
             // that, the next checkpoint does it.
             let checkpoint =
-                self.connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+                self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             if let Err(error) = checkpoint {
                 tracing::warn!(%error, "deleted messages are still in the log");
             }
@@ -216,24 +205,18 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
 fn find(transaction: &Transaction<'_>, tenant: &[u8; 32], user_id: &str) -> Result<Option<i64>> {
     let sql = "SELECT id FROM conversations WHERE tenant = ?1 AND user_id = ?2";
     let mut select = transaction.prepare_cached(sql)?;
-    Ok(select
-        .query_row(params![tenant, user_id], |row| row.get(0))
-        .optional()?)
+    Ok(select.query_row(params![tenant, user_id], |row| row.get(0)).optional()?)
 }
 
 /// Deletes a tenant's oldest conversations until one more fits.
 fn make_room(transaction: &Transaction<'_>, tenant: &[u8; 32], max: usize) -> Result<()> {
     let sql = "SELECT count(*) FROM conversations WHERE tenant = ?1";
-    let num: i64 = transaction
-        .prepare_cached(sql)?
-        .query_row([tenant], |row| row.get(0))?;
+    let num: i64 = transaction.prepare_cached(sql)?.query_row([tenant], |row| row.get(0))?;
     let num_too_many = num.saturating_add(1).saturating_sub(to_i64(max));
     if num_too_many > 0 {
         let sql = "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations
             WHERE tenant = ?1 ORDER BY updated, id LIMIT ?2)";
-        transaction
-            .prepare_cached(sql)?
-            .execute(params![tenant, num_too_many])?;
+        transaction.prepare_cached(sql)?.execute(params![tenant, num_too_many])?;
     }
     Ok(())
 }
@@ -260,9 +243,7 @@ fn prepare(connection: &Connection, config: &ConversationConfig) -> rusqlite::Re
     let page_size: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     // SQLite counts pages in 32 bits.
     let max_pages = (config.max_file_bytes / u64::from(page_size.max(1))).clamp(1, 0xffff_fffe);
-    connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| {
-        Ok(())
-    })
+    connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(()))
 }
 
 /// Makes the tables in an empty file; refuses a file that is not ours or too new.
@@ -290,11 +271,9 @@ fn check_format(connection: &mut Connection, name: &str) -> Result<()> {
             let reason = "it is another program's SQLite database".to_owned();
             Err(ConversationError::NotOurs { path, reason })
         }
-        Some((_, found)) if found > FORMAT => Err(ConversationError::NewerFormat {
-            path,
-            found,
-            known: FORMAT,
-        }),
+        Some((_, found)) if found > FORMAT => {
+            Err(ConversationError::NewerFormat { path, found, known: FORMAT })
+        }
         Some((_, FORMAT)) => Ok(()),
         Some((_, found)) => {
             let reason = format!("its format is {found}");
@@ -306,10 +285,9 @@ fn check_format(connection: &mut Connection, name: &str) -> Result<()> {
 /// What an error at the start means.
 fn opening(name: &str, error: &rusqlite::Error) -> ConversationError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ConversationError::NotOurs {
-            path: name.to_owned(),
-            reason: error.to_string(),
-        },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            ConversationError::NotOurs { path: name.to_owned(), reason: error.to_string() }
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             cannot_open(name, "another program has locked it")
         }
@@ -318,16 +296,11 @@ fn opening(name: &str, error: &rusqlite::Error) -> ConversationError {
 }
 
 fn cannot_open(name: &str, reason: &str) -> ConversationError {
-    ConversationError::CannotOpen {
-        path: name.to_owned(),
-        reason: reason.to_owned(),
-    }
+    ConversationError::CannotOpen { path: name.to_owned(), reason: reason.to_owned() }
 }
 
 fn damaged(reason: &str) -> ConversationError {
-    ConversationError::Damaged {
-        reason: reason.to_owned(),
-    }
+    ConversationError::Damaged { reason: reason.to_owned() }
 }
 
 /// What an error of a call means.
@@ -348,9 +321,7 @@ impl From<rusqlite::Error> for ConversationError {
                 damaged(&error.to_string())
             }
             _ if is_damage => damaged(&error.to_string()),
-            _ => Self::Failed {
-                reason: error.to_string(),
-            },
+            _ => Self::Failed { reason: error.to_string() },
         }
     }
 }
