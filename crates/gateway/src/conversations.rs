@@ -12,8 +12,7 @@ mod error;
 mod tests;
 
 use std::{
-    path::PathBuf,
-    sync::Arc,
+    path::Path,
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -32,11 +31,9 @@ const MAX_USER_ID_BYTES: usize = 256;
 /// Most entries that one call of [`ConversationStore::list`] or [`ConversationStore::read`] returns.
 const MAX_PAGE: usize = 1000;
 
-/// Where the store is, and its bounds.
+/// Bounds of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationConfig {
-    /// The database file; `None` keeps conversations in memory, as long as the store lives.
-    pub path: Option<PathBuf>,
     /// Messages of a conversation; the oldest turns go first. At least 2, a whole turn.
     pub max_messages: usize,
     /// Conversations of a tenant; the one that was longest without a new turn goes first.
@@ -56,7 +53,6 @@ pub struct ConversationConfig {
 impl Default for ConversationConfig {
     fn default() -> Self {
         Self {
-            path: None,
             max_messages: 1000,
             max_conversations: 100_000,
             max_message_bytes: 1 << 20,
@@ -94,15 +90,9 @@ pub struct StoredMessage {
 
 type Call = Box<dyn FnOnce(&mut Database) + Send>;
 
-/// The conversations of all tenants; cheap to clone. Dropping the last one finishes the calls that
-/// wait and closes the file.
-#[derive(Clone, Debug)]
-pub struct ConversationStore {
-    inner: Arc<Inner>,
-}
-
+/// The conversations of all tenants. Dropping it finishes the calls that wait and closes the file.
 #[derive(Debug)]
-struct Inner {
+pub struct ConversationStore {
     config: ConversationConfig,
     /// `None` only while it is dropped.
     calls: Option<mpsc::Sender<Call>>,
@@ -110,14 +100,17 @@ struct Inner {
 }
 
 impl ConversationStore {
-    /// Opens the store; a file that does not exist is created, for its owner's eyes only. Blocks while
-    /// it does so.
+    /// Opens the store in the file at `path`, or in memory; a file that does not exist is created,
+    /// for its owner's eyes only. Blocks while it does so.
     ///
     /// # Errors
     ///
     /// Says what is wrong with the file, its folder or its contents.
-    pub fn open(config: ConversationConfig) -> Result<Self, ConversationError> {
-        let mut database = Database::open(&config)?;
+    pub fn open(
+        path: Option<&Path>,
+        config: ConversationConfig,
+    ) -> Result<Self, ConversationError> {
+        let mut database = Database::open(path, &config)?;
         let (calls, mut inbox) = mpsc::channel::<Call>(config.max_queued_calls.max(1));
         let thread = std::thread::Builder::new().name("conversations".to_owned());
         let thread = thread.spawn(move || {
@@ -127,8 +120,7 @@ impl ConversationStore {
         });
         let thread =
             thread.map_err(|error| ConversationError::NoThread { reason: error.to_string() })?;
-        let inner = Inner { config, calls: Some(calls), thread: Some(thread) };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { config, calls: Some(calls), thread: Some(thread) })
     }
 
     /// Whether a turn that begins with this message could be appended: ask before work goes into the
@@ -142,8 +134,9 @@ impl ConversationStore {
         self.check_message(message)
     }
 
-    /// A conversation's messages, oldest first, beginning with a user's; none of one that does not
-    /// exist. Where they have more than `max_loaded_bytes`, the newest of them.
+    /// The newest messages of a conversation, oldest first, beginning with a user's: at most
+    /// `max_messages`, and no more bytes than `max_loaded_bytes`. None of a conversation that does
+    /// not exist.
     ///
     /// # Errors
     ///
@@ -152,11 +145,12 @@ impl ConversationStore {
         &self,
         tenant: [u8; 32],
         user_id: &str,
+        max_messages: usize,
     ) -> Result<Vec<Message>, ConversationError> {
         let user_id = check_user_id(user_id)?;
-        let limit = self.inner.config.max_messages;
+        let limit = max_messages.min(self.config.max_messages);
         let messages = self.call(move |it| it.newest(&tenant, &user_id, limit, None)).await?;
-        let messages = messages.into_iter().map(|it| it.message);
+        let messages = messages.unwrap_or_default().into_iter().map(|it| it.message);
         Ok(messages.skip_while(|it| it.role != Role::User).collect())
     }
 
@@ -193,15 +187,15 @@ impl ConversationStore {
         &self,
         tenant: [u8; 32],
         limit: usize,
-        after: Option<String>,
+        after: Option<&str>,
     ) -> Result<Vec<ConversationInfo>, ConversationError> {
-        let after = after.unwrap_or_default();
+        let after = after.unwrap_or_default().to_owned();
         self.call(move |it| it.list(&tenant, limit.min(MAX_PAGE), &after)).await
     }
 
     /// The newest messages of a conversation with a number below `before`, oldest first: at most
-    /// `limit`, never more than 1,000, and never more bytes than `max_loaded_bytes`. None of a
-    /// conversation that does not exist.
+    /// `limit`, never more than 1,000, and no more bytes than `max_loaded_bytes`. `None` if there is
+    /// no such conversation.
     ///
     /// # Errors
     ///
@@ -212,7 +206,7 @@ impl ConversationStore {
         user_id: &str,
         limit: usize,
         before: Option<u64>,
-    ) -> Result<Vec<StoredMessage>, ConversationError> {
+    ) -> Result<Option<Vec<StoredMessage>>, ConversationError> {
         let user_id = check_user_id(user_id)?;
         self.call(move |it| it.newest(&tenant, &user_id, limit.min(MAX_PAGE), before)).await
     }
@@ -228,7 +222,7 @@ impl ConversationStore {
     }
 
     fn check_message(&self, message: &str) -> Result<(), ConversationError> {
-        let (num_bytes, max_bytes) = (message.len(), self.inner.config.max_message_bytes);
+        let (num_bytes, max_bytes) = (message.len(), self.config.max_message_bytes);
         if num_bytes > max_bytes {
             return Err(ConversationError::MessageTooLong { num_bytes, max_bytes });
         }
@@ -242,7 +236,7 @@ impl ConversationStore {
         let (call, result) = call(work);
         self.calls()?.try_send(call).map_err(|error| match error {
             TrySendError::Full(_) => {
-                let max_queued_calls = self.inner.config.max_queued_calls;
+                let max_queued_calls = self.config.max_queued_calls;
                 ConversationError::QueueFull { max_queued_calls }
             }
             TrySendError::Closed(_) => ConversationError::Stopped,
@@ -251,7 +245,7 @@ impl ConversationStore {
     }
 
     fn calls(&self) -> Result<&mpsc::Sender<Call>, ConversationError> {
-        self.inner.calls.as_ref().ok_or(ConversationError::Stopped)
+        self.calls.as_ref().ok_or(ConversationError::Stopped)
     }
 }
 
@@ -269,7 +263,7 @@ fn call<T: Send + 'static>(
     (call, result)
 }
 
-impl Drop for Inner {
+impl Drop for ConversationStore {
     fn drop(&mut self) {
         drop(self.calls.take());
         if self.thread.take().is_some_and(|it| it.join().is_err()) {

@@ -50,8 +50,7 @@ pub(super) struct Database {
 type Result<T> = std::result::Result<T, ConversationError>;
 
 impl Database {
-    pub(super) fn open(config: &ConversationConfig) -> Result<Self> {
-        let path = config.path.as_deref();
+    pub(super) fn open(path: Option<&Path>, config: &ConversationConfig) -> Result<Self> {
         let name = path.map_or_else(|| "memory".to_owned(), |it| it.display().to_string());
         let mut connection = match path {
             Some(path) => {
@@ -117,18 +116,18 @@ impl Database {
         Ok(transaction.commit()?)
     }
 
-    /// The newest messages below `before`, oldest first.
+    /// The newest messages below `before`, oldest first; `None` if there is no such conversation.
     pub(super) fn newest(
         &mut self,
         tenant: &[u8; 32],
         user_id: &str,
         limit: usize,
         before: Option<u64>,
-    ) -> Result<Vec<StoredMessage>> {
+    ) -> Result<Option<Vec<StoredMessage>>> {
         // One view of both tables.
         let transaction = self.connection.transaction()?;
         let Some(id) = find(&transaction, tenant, user_id)? else {
-            return Ok(vec![]);
+            return Ok(None);
         };
         let sql = "SELECT number, role, content, at FROM messages
             WHERE conversation = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
@@ -155,7 +154,7 @@ impl Database {
             });
         }
         messages.reverse();
-        Ok(messages)
+        Ok(Some(messages))
     }
 
     pub(super) fn list(
