@@ -155,6 +155,17 @@ fn add_operations(environment: &mut Environment<'static>) {
             object.call_method(state, "changed", values)
         },
     );
+    environment.add_filter(
+        "loop.cycle",
+        |state: &State<'_, '_>, values: Rest<Value>| -> Result<Value, Error> {
+            let [object, values @ ..] = &values[..] else { return Ok(Value::UNDEFINED) };
+            if values.is_empty() {
+                // The engine would divide by their number.
+                return Err(Error::new(ErrorKind::MissingArgument, "cycle() of no values"));
+            }
+            object.call_method(state, "cycle", values)
+        },
+    );
     environment.add_filter("include", |name: &Value| -> Result<Value, Error> {
         let name = shortened(name.as_str().unwrap_or("of no name"));
         let message = format!("template {name:?} does not exist");

@@ -10,8 +10,8 @@ use serde::Serialize;
 use std::fmt;
 use std::thread;
 
-// A conversation of a thousand messages takes about 100,000 steps.
-const MAX_STEPS: u64 = 250_000;
+// A conversation of a thousand messages takes 20,000 to 150,000 steps.
+const MAX_STEPS: u64 = 300_000;
 const MAX_OUTPUT_BYTES: usize = 4 << 20;
 // What a template says may hold a whole message.
 const MAX_MESSAGE_CHARS: usize = 1000;

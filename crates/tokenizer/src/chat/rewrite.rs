@@ -126,6 +126,9 @@ fn add_bounded<'s>(instruction: Instruction<'s>, add: &mut impl FnMut(Instructio
         Instruction::CallMethod("changed", num_values) => {
             add(Instruction::ApplyFilter("loop.changed", num_values, NOT_AT_HAND));
         }
+        Instruction::CallMethod("cycle", num_values) => {
+            add(Instruction::ApplyFilter("loop.cycle", num_values, NOT_AT_HAND));
+        }
         Instruction::LoadBlocks | Instruction::Include(false) => add(call("include", 1)),
         // There are no other templates, and this one does not mind.
         Instruction::Include(true) => add(Instruction::DiscardTop),
