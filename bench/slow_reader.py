@@ -5,9 +5,10 @@
 
 Four neighbours read greedy replies. Each round has these arms, in an order that turns:
 
-- reading: beside four streams whose clients keep up; slow: beside the same four, read at 10 bytes a second, then not at
-  all. Both run eight sequences in every step. `reading again` is the first arm once more: its ratio is the noise.
-- alone: beside nothing; stalled: beside four streams that were read so until all buffers were full, and are paused. Both
+- reading: beside four streams whose clients keep up; slow: beside the same four, read at 10 bytes a
+  second. Both run eight sequences in every step. `reading again` is the first arm once more: its ratio is the noise.
+- alone: beside nothing; stalled: beside four streams that were read so until all buffers were full, then never, and are
+  paused. Both
   run four sequences in every step. `alone again` is the noise. Each of the three has a server of its own, for the streams
   stay where they are from the first round to the last.
 
