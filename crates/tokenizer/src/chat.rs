@@ -7,6 +7,7 @@ mod bounded;
 mod budget;
 mod builtin;
 mod check;
+mod constants;
 mod costs;
 mod date;
 mod engine;

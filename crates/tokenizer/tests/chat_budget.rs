@@ -112,10 +112,10 @@ fn a_list_that_grows_is_stopped() {
             "arguments",
             "{% macro m() %}{% endmacro %}{% set ns.x = ns.x + ns.x %}{{ dict(*ns.x) if i > 59 }}",
         ),
-        ("split", "{% set ns.x = ('a' * 9000000).split('a') %}"),
-        ("split by nothing", "{% set ns.x = ('a' * 9000000).split('') %}"),
-        ("lines", "{% set ns.x = ('\\n' * 9000000).splitlines() %}"),
-        ("list", "{% set ns.x = ('a' * 9000000) | list %}"),
+        ("split", "{% set ns.x = ('%s' | format('a') * 9000000).split('a') %}"),
+        ("split by nothing", "{% set ns.x = ('a' | upper * 9000000).split('') %}"),
+        ("lines", "{% set ns.x = ('\\n' | string * 9000000).splitlines() %}"),
+        ("list", "{% set ns.x = ('a' | upper * 9000000) | list %}"),
     ] {
         check(name, &sixty_times("[1, 2]", body), &OUT_OF_BYTES);
     }
@@ -230,6 +230,34 @@ fn what_the_engine_counts_no_step_for_takes_one() {
     let nothing = "{% with %}{% endwith %}".repeat(10_000);
     let source = format!("{{% for i in range(4000) %}}{nothing}{{% endfor %}}");
     check("with", &source, &TemplateError::OutOfSteps { max_steps: 300_000 });
+}
+
+#[test]
+fn constants_are_computed_within_bounds_before_any_message_comes() {
+    let many = "{% set x = 'a' * 1000000 %}".repeat(100);
+    let chain = |start: &str| format!("{{{{ {}{} }}}}", start, " + x".repeat(1500));
+    for (name, source) in [
+        ("text", "{{ 'A' * 100000000 }}".into()),
+        ("text from the left", "{{ 100000000 * 'A' }}".into()),
+        ("computed times", "{{ 'A' * (10 * 10000000) }}".into()),
+        ("many texts", many),
+        ("compared lists", "{{ [1] * 100000000 == [1] * 100000000 }}".into()),
+        ("written list", "{{ [1] * 10000000 ~ '' }}".into()),
+        ("nested", "{{ ('A' * 10000 ~ 'B') * 10000 }}".into()),
+        ("in", "{{ 2 in [1] * 100000000 }}".into()),
+        ("negated", "{{ not ('a' * 90000000) }}".into()),
+        ("argument", "{{ range(x='a' * 90000000) }}".into()),
+        ("unused", "{% if 0 %}{% macro m(x='a' * 90000000) %}{% endmacro %}{% endif %}".into()),
+        ("looked for again and again", chain(&format!("'{}'", "a".repeat(100_000)))),
+    ] {
+        let got = ChatTemplate::new(&source, TemplateTokens::default());
+        let Err(TemplateError::Invalid { message, .. }) = got else { panic!("{name}") };
+        assert!(message.contains("constants take more than 16777216 bytes"), "{name}: {message}");
+    }
+    let small = "{{ '=' * 40 ~ '\\n' }}{{ 2 * 3 + 1 }}{{ [1] * 2 + [3] }}{{ 60 * 60 * 24 }}";
+    let want = "=".repeat(40) + "\n7[1, 1, 3]86400";
+    assert_eq!(render(small, &[]), Ok(want));
+    assert!(ChatTemplate::new(&chain("'a' ~ 'b'"), TemplateTokens::default()).is_ok());
 }
 
 #[test]

@@ -108,7 +108,8 @@ pub(super) fn within(num_bytes: u64) -> Result<u64, Error> {
 pub(super) fn text_size(value: &Value) -> Result<u64, Error> {
     match value.as_bytes() {
         Some(bytes) => Ok(bytes.len() as u64),
-        None => Ok(size(value)?.saturating_mul(MAX_ESCAPED_BYTES)),
+        // A number counts as an entry; the longest has 309 digits.
+        None => Ok(size(value)?.saturating_mul(MAX_ESCAPED_BYTES).max(ENTRY_BYTES)),
     }
 }
 

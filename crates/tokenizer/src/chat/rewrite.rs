@@ -4,6 +4,7 @@
 //! operations in [`super::bounded`]. Three forms suffice: an operation replaces an instruction; or
 //! it looks at the operands first and hands them back; or it charges the result.
 
+use super::constants;
 use minijinja::machinery::{
     CodeGenerator, Instruction, Instructions, Span, WhitespaceConfig, parse,
 };
@@ -31,6 +32,7 @@ pub(super) fn compile(source: &str) -> Result<Program<'_>, Error> {
     let whitespace =
         WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
     let template = parse(source, NAME, SyntaxConfig, whitespace)?;
+    constants::check(&template)?;
     let mut generator = CodeGenerator::new(NAME, source);
     generator.compile_stmt(&template);
     let (instructions, blocks) = generator.finish();
