@@ -166,6 +166,11 @@ def _sandbox(source, status=(400, 500)):
     return TemplateRow("T01", source, source, status)
 
 
+def _sixty_times(what, body, end="", start="'ab'"):
+    source = "{% set ns = namespace(x=" + start + ", y=" + start + ") %}{% for i in range(60) %}" + body + "{% endfor %}" + end
+    return TemplateRow("T02", what, source, (400,), "making and reading 67108864 bytes")
+
+
 TEMPLATE_ROWS = [
     _sandbox("{{ ''.__class__.__mro__ }}"), _sandbox("{{ messages.__class__.__init__.__globals__ }}"), _sandbox("{% import 'os' as os %}{{ os }}"),
     _sandbox("{% include '/etc/passwd' %}"), _sandbox("{{ self._TemplateReference__context }}"), _sandbox("{% from 'os' import system %}{{ system('id') }}"),
@@ -175,6 +180,16 @@ TEMPLATE_ROWS = [
     TemplateRow("T02", "200 MB of text", "{{ 'A' * 200000000 }}", (400, 500)),
     TemplateRow("T02", "a macro that calls itself", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", (400, 500)),
     TemplateRow("T02", "a filter that works long", "{{ range(100000) | list | sort | reverse | list | join(',') | replace(',', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx') }}", (400, 500)),
+    _sixty_times("text that doubles sixty times", "{% set ns.x = ns.x ~ ns.x %}"),
+    _sixty_times("text that doubles in a block", "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}"),
+    _sixty_times("text that replaces itself", "{% set ns.x = ns.x | replace('a', ns.x) %}"),
+    _sixty_times("a list that doubles", "{% set ns.x = ns.x + ns.x %}", start="[1]"),
+    _sixty_times("a list in itself twice, written", "{% set ns.x = [ns.x, ns.x] %}", "{{ ns.x }}", "[]"),
+    _sixty_times("two lists in themselves twice, compared", "{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}", "{{ ns.x == ns.y }}", "[]"),
+    _sixty_times("4 MiB read again and again", "{% set ns.x = 'ab' * 2097152 %}{% for j in range(4000) %}{% set n = ns.x | length %}{% endfor %}"),
+    TemplateRow("T02", "a namespace that holds itself", "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", (500,), "template_failed"),
+    TemplateRow("T02", "a constant of 100 MB", "{{ 'A' * 100000000 }}", (400, 500)),
+    TemplateRow("T02", "a million empty blocks", "{% for i in range(4000) %}" + "{% with %}{% endwith %}" * 10_000 + "{% endfor %}", (400,), "steps"),
     TemplateRow("T03", "raise_exception", "{{ raise_exception('only even roles, please') }}", (400,), "only even roles, please"),
     TemplateRow("T03", "a filter that does not exist", "{{ messages | no_such_filter }}", (400, 500)),
     TemplateRow("T03", "a function that does not exist", "{{ no_such_function(1) }}", (400, 500)),

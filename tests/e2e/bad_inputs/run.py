@@ -271,8 +271,6 @@ def file_cases(tally):
         tally.case("G15", "weights that are no numbers", check_not_finite, tally.binary, folder)
         for kind in ("fifo", "device", "directory", "dangling", "loop", "unreadable", "missing"):
             tally.case("G17", f"the path is a {kind}", check_no_file, tally.binary, folder, kind)
-        # The template engine counts steps, not the bytes that `~` makes in one of them.
-        tally.skip("T02", "text that doubles sixty times", "the template engine has no bound for it")
         for row in file_rows.TEMPLATE_ROWS:
             tally.case(row.number, row.what, check_template, tally.binary, folder, row)
 

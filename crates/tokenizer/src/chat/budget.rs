@@ -13,7 +13,7 @@ use std::fmt;
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 /// What an entry of a list counts for: a value of 24 bytes, the room that a growing list keeps free,
 /// and that looking at a value takes longer than reading its bytes. With it the worst template found
-/// is stopped within 0.2 s.
+/// is stopped within 0.3 s.
 pub(super) const ENTRY_BYTES: u64 = 64;
 /// Writing a value that others hold recurses into it; templates and tools nest a few levels.
 pub(super) const MAX_DEPTH: usize = 256;
