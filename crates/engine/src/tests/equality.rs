@@ -49,6 +49,9 @@ fn any_request(chance: &mut Chance, max_prompt_len: usize) -> GenerationRequest 
         let letter = |chance: &mut Chance| char::from(b'a' + chance.below(26) as u8);
         params.stop = (0..2).map(|_| String::from_iter([letter(chance), letter(chance)])).collect();
     }
+    if chance.once_in(3) {
+        params.soft_max_tokens = params.max_tokens.map(|max| 1 + chance.below(max));
+    }
     let num_choices = if chance.once_in(3) { 1 + chance.below(3) } else { 1 };
     GenerationRequest { prompt, params, num_choices, deadline: None }
 }

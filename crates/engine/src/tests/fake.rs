@@ -12,6 +12,8 @@ use crate::runner::{LogitsWanted, ModelRunner, SequenceChunk};
 
 /// Length of a row of logits; the tokenizer knows fewer tokens, as with padded embeddings.
 pub(super) const ROW_LEN: usize = 40;
+/// The full stop.
+pub(super) const FULL_STOP: TokenId = 30;
 /// Tokens of the test vocabulary.
 pub(super) const VOCAB_SIZE: usize = 32;
 /// Ends a generation.
@@ -109,13 +111,13 @@ impl ModelRunner for FakeRunner {
     }
 }
 
-/// Three control tokens, three bytes (of which two make an é), and letters.
+/// Three control tokens, three bytes (of which two make an é), letters, a full stop and a space.
 pub(super) fn tokenizer() -> Arc<Tokenizer> {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "<0xE2>"]
         .iter()
         .map(|&it| it.to_owned())
         .collect();
-    tokens.extend(('a'..='z').map(String::from));
+    tokens.extend(('a'..='x').chain(['.', '▁']).map(String::from));
     assert_eq!(tokens.len(), VOCAB_SIZE);
     let mut token_types = vec![1; VOCAB_SIZE];
     token_types[..6].copy_from_slice(&[2, 3, 3, 6, 6, 6]);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    fake::{EOS, FakeRunner, POISON},
+    Chance,
+    fake::{EOS, FULL_STOP, FakeRunner, POISON, tokenizer},
     rig::{Reading, Rig, greedy, run_alone},
 };
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     core::Pass,
     error::GenerationError,
     params::{FinishReason, GenerationRequest},
+    sentence::ends_sentence,
     stats::EngineStats,
 };
 
@@ -100,6 +102,48 @@ fn a_stop_text_ends_and_is_not_shown() {
     let seen = run_alone(request)[&0].clone();
     assert_eq!(Some(&*seen.text), whole.split(&stop).next());
     assert_eq!(seen.reason, Some(FinishReason::Stop));
+}
+
+/// Runs a request that may end with a sentence, and compares with where its plain run first ends one.
+fn check_soft_max(seed: u64, stop: &[&str]) -> FinishReason {
+    let mut chance = Chance::new(seed);
+    let max_tokens = 1 + chance.below(60);
+    let soft = 1 + chance.below(max_tokens);
+    let mut request = greedy(&prompt(1 + chance.below(20)), max_tokens);
+    request.params.temperature = 1.0;
+    request.params.seed = Some(seed);
+    request.params.logit_bias = vec![(FULL_STOP, 2.5)];
+    let plain = run_alone(request.clone())[&0].clone();
+    request.params.soft_max_tokens = Some(soft);
+    request.params.stop = stop.iter().map(|&it| it.to_owned()).collect();
+    let seen = run_alone(request)[&0].clone();
+
+    let text = |num_tokens: usize| tokenizer().decode(&plain.tokens[..num_tokens]);
+    let end = (soft..=max_tokens).find(|&it| ends_sentence(&text(it)));
+    assert_eq!(seen.text, text(end.unwrap_or(max_tokens)), "seed {seed}");
+    assert_eq!(seen.tokens, plain.tokens[..end.unwrap_or(max_tokens)], "seed {seed}");
+    let reason = if end.is_some() { FinishReason::Stop } else { FinishReason::Length };
+    assert_eq!(seen.reason, Some(reason), "seed {seed}");
+    reason
+}
+
+#[test]
+fn past_the_soft_maximum_a_whole_sentence_ends() {
+    let reasons: Vec<_> = (0..200).map(|seed| check_soft_max(seed, &[])).collect();
+    assert!(reasons.contains(&FinishReason::Stop) && reasons.contains(&FinishReason::Length));
+    // A full stop that may become a stop text is held back, and is there in the end.
+    (0..200).for_each(|seed| {
+        check_soft_max(seed, &[".ab.ab"]);
+    });
+}
+
+#[test]
+fn a_soft_maximum_beyond_the_maximum_is_refused() {
+    check_refused(
+        &rig(),
+        |it| it.params.soft_max_tokens = Some(2),
+        "soft_max_tokens is 2, it must be at most max_tokens",
+    );
 }
 
 #[test]
