@@ -56,10 +56,7 @@ impl Cleaner {
             FinishReason::Stop => None,
             FinishReason::Length => self.sentences.last_sentence_end(),
         };
-        self.send_to(
-            end.filter(|&end| end >= self.num_sent)
-                .unwrap_or(usize::MAX),
-        )
+        self.send_to(end.filter(|&end| end >= self.num_sent).unwrap_or(usize::MAX))
     }
 
     fn take(&mut self, text: &str) {
@@ -70,6 +67,9 @@ impl Cleaner {
     /// Sends the clean text as far as byte `end`.
     fn send_to(&mut self, end: usize) -> String {
         let len = end.saturating_sub(self.num_sent).min(self.held.len());
+        if len == 0 {
+            return String::new();
+        }
         self.num_sent += len;
         let rest = self.held.split_off(len);
         std::mem::replace(&mut self.held, rest)

@@ -44,11 +44,7 @@ impl TokenCounts {
         for (i, part) in key.chunks_exact_mut(8).enumerate() {
             part.copy_from_slice(&random.hash_one(i).to_le_bytes());
         }
-        Self {
-            key,
-            max_entries: max_entries.max(2),
-            generations: Mutex::default(),
-        }
+        Self { key, max_entries: max_entries.max(2), generations: Mutex::default() }
     }
 
     /// The message's number of tokens: as remembered, or what `tokenize` says. Other callers go on
@@ -59,8 +55,7 @@ impl TokenCounts {
             return num_tokens;
         }
         let num_tokens = tokenize(message);
-        self.generations()
-            .insert(id, num_tokens, self.max_entries / 2);
+        self.generations().insert(id, num_tokens, self.max_entries / 2);
         num_tokens
     }
 
@@ -91,9 +86,7 @@ impl TokenCounts {
     }
 
     fn generations(&self) -> std::sync::MutexGuard<'_, Generations> {
-        self.generations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,13 +127,8 @@ pub fn trim(
 ) -> Trimmed {
     let tokens_of = |it| count(it).saturating_add(overhead_per_message);
     let num_tokens: Vec<usize> = messages.iter().map(tokens_of).collect();
-    let num_system = messages
-        .iter()
-        .take_while(|it| it.role == Role::System)
-        .count();
-    let mut left = num_tokens
-        .iter()
-        .fold(0usize, |sum, &it| sum.saturating_add(it));
+    let num_system = messages.iter().take_while(|it| it.role == Role::System).count();
+    let mut left = num_tokens.iter().fold(0usize, |sum, &it| sum.saturating_add(it));
     let (mut num_messages_left_out, mut num_tokens_left_out) = (0, 0);
     let mut of_turn = 0;
     for start in num_system + 1..messages.len() {
@@ -157,12 +145,7 @@ pub fn trim(
         }
     }
     messages.drain(num_system..num_system + num_messages_left_out);
-    Trimmed {
-        messages,
-        num_messages_left_out,
-        num_tokens_left_out,
-        num_tokens: left,
-    }
+    Trimmed { messages, num_messages_left_out, num_tokens_left_out, num_tokens: left }
 }
 
 #[cfg(test)]

@@ -52,22 +52,14 @@ impl TagTrimmer {
         let mut certain = String::new();
         for c in text.chars() {
             if self.continues_tag(c) {
-                self.held.push(c);
                 continue;
             }
-            if self
-                .tag
-                .take()
-                .is_some_and(|tag| tag.complete_at != Some(self.held.len()))
-            {
+            if self.tag.take().is_some_and(|tag| tag.complete_at != Some(self.held.len())) {
                 // It only looked like one.
                 self.let_through(&mut certain);
             }
             if c == '<' || c == '[' {
-                self.tag = Some(Tag {
-                    start: self.held.len(),
-                    complete_at: None,
-                });
+                self.tag = Some(Tag { start: self.held.len(), complete_at: None });
             }
             self.held.push(c);
             if self.tag.is_none() && !c.is_whitespace() {
@@ -88,28 +80,23 @@ impl TagTrimmer {
         certain
     }
 
+    /// Takes `c` if the tag at the end goes on with it.
     fn continues_tag(&mut self, c: char) -> bool {
-        let Some(tag) = &mut self.tag else {
-            return false;
-        };
-        let mut text = self.held[tag.start..].to_owned();
-        text.push(c);
-        match match_tag(&text) {
-            Match::Other => false,
-            Match::Beginning => true,
-            Match::Whole => {
-                tag.complete_at = Some(tag.start + text.len());
-                true
+        let Some(tag) = &mut self.tag else { return false };
+        self.held.push(c);
+        match match_tag(&self.held[tag.start..]) {
+            Match::Whole => tag.complete_at = Some(self.held.len()),
+            Match::Beginning => {}
+            Match::Other => {
+                self.held.pop();
+                return false;
             }
         }
+        true
     }
 
     fn let_through(&mut self, certain: &mut String) {
-        let text = if self.has_begun {
-            &*self.held
-        } else {
-            self.held.trim_start()
-        };
+        let text = if self.has_begun { &*self.held } else { self.held.trim_start() };
         self.has_begun |= !text.is_empty();
         certain.push_str(text);
         self.held.clear();
@@ -129,10 +116,7 @@ fn match_tag(text: &str) -> Match {
     let Some(name) = text.strip_prefix("<|") else {
         return Match::Other;
     };
-    let len = name
-        .bytes()
-        .take_while(|it| it.is_ascii_alphanumeric() || *it == b'_')
-        .count();
+    let len = name.bytes().take_while(|it| it.is_ascii_alphanumeric() || *it == b'_').count();
     match &name[len..] {
         _ if len > MAX_NAME_LEN => Match::Other,
         "" => Match::Beginning,
