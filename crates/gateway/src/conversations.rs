@@ -108,8 +108,10 @@ impl ConversationStore {
     /// Says what is wrong with the file, its folder or its contents.
     pub fn open(
         path: Option<&Path>,
-        config: ConversationConfig,
+        mut config: ConversationConfig,
     ) -> Result<Self, ConversationError> {
+        // Whole turns.
+        config.max_messages = (config.max_messages & !1).max(2);
         let mut database = Database::open(path, &config)?;
         let (calls, mut inbox) = mpsc::channel::<Call>(config.max_queued_calls.max(1));
         let thread = std::thread::Builder::new().name("conversations".to_owned());

@@ -66,8 +66,7 @@ impl Database {
         let ConversationConfig { max_messages, max_conversations, max_loaded_bytes, .. } = *config;
         Ok(Self {
             connection,
-            // Whole turns.
-            max_messages: (max_messages & !1).max(2),
+            max_messages,
             max_conversations: max_conversations.max(1),
             max_loaded_bytes,
         })

@@ -1,1 +1,590 @@
+//! What is kept, for whom, and what happens when the file has a problem.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+
+const ANN: [u8; 32] = [1; 32];
+const BEN: [u8; 32] = [2; 32];
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn memory(config: ConversationConfig) -> ConversationStore {
+    ConversationStore::open(None, config).unwrap()
+}
+
+/// A configuration that waits for nobody.
+fn impatient() -> ConversationConfig {
+    ConversationConfig { busy_timeout: Duration::ZERO, ..ConversationConfig::default() }
+}
+
+async fn append(store: &ConversationStore, tenant: [u8; 32], user_id: &str, turn: usize) {
+    let (user, assistant) = (format!("q{turn}"), format!("a{turn}"));
+    store.append(tenant, user_id, &user, &assistant, at(turn as u64)).await.unwrap();
+}
+
+/// The contents that are loaded, `q1 a1 q2 a2`.
+async fn loaded(
+    store: &ConversationStore,
+    tenant: [u8; 32],
+    user_id: &str,
+    max_messages: usize,
+) -> String {
+    let messages = store.load(tenant, user_id, max_messages).await.unwrap();
+    for (i, message) in messages.iter().enumerate() {
+        let role = if i % 2 == 0 { Role::User } else { Role::Assistant };
+        assert_eq!(message.role, role, "whole turns");
+    }
+    let contents: Vec<String> = messages.into_iter().map(|it| it.content).collect();
+    contents.join(" ")
+}
+
+/// A tenant's conversations, `user:num_messages:created-updated`.
+async fn listed(
+    store: &ConversationStore,
+    tenant: [u8; 32],
+    limit: usize,
+    after: Option<&str>,
+) -> String {
+    let seconds = |it: SystemTime| it.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let infos = store.list(tenant, limit, after).await.unwrap();
+    let words: Vec<String> = infos
+        .into_iter()
+        .map(|it| {
+            let ConversationInfo { user_id, num_messages, created, updated } = it;
+            format!("{user_id}:{num_messages}:{}-{}", seconds(created), seconds(updated))
+        })
+        .collect();
+    words.join(" ")
+}
+
+/// The numbers of the messages that are read, or `none`.
+async fn read(
+    store: &ConversationStore,
+    user_id: &str,
+    limit: usize,
+    before: Option<u64>,
+) -> String {
+    let Some(messages) = store.read(ANN, user_id, limit, before).await.unwrap() else {
+        return "none".to_owned();
+    };
+    let words: Vec<String> =
+        messages.iter().map(|it| format!("{}:{}", it.number, it.message.content)).collect();
+    words.join(" ")
+}
+
+#[tokio::test]
+async fn a_conversation_is_its_users_and_its_tenants() {
+    let store = memory(ConversationConfig::default());
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "");
+    append(&store, ANN, "u", 1).await;
+    append(&store, ANN, "u", 2).await;
+    append(&store, ANN, "v", 3).await;
+    append(&store, BEN, "u", 4).await;
+    assert_eq!(loaded(&store, ANN, "u", usize::MAX).await, "q1 a1 q2 a2");
+    assert_eq!(loaded(&store, ANN, "v", 10).await, "q3 a3");
+    assert_eq!(loaded(&store, BEN, "u", 10).await, "q4 a4");
+    assert_eq!(loaded(&store, BEN, "v", 10).await, "");
+    assert_eq!(listed(&store, ANN, 10, None).await, "u:4:1-2 v:2:3-3");
+    assert_eq!(listed(&store, BEN, 10, None).await, "u:2:4-4");
+    // What one tenant deletes is the other's no less.
+    assert!(store.delete(ANN, "u").await.unwrap());
+    assert!(!store.delete(ANN, "u").await.unwrap());
+    assert!(!store.delete(BEN, "v").await.unwrap());
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "");
+    assert_eq!(loaded(&store, BEN, "u", 10).await, "q4 a4");
+    assert_eq!(read(&store, "u", 10, None).await, "none");
+}
+
+#[tokio::test]
+async fn only_whole_turns_are_loaded() {
+    let store = memory(ConversationConfig::default());
+    for turn in 1..=3 {
+        append(&store, ANN, "u", turn).await;
+    }
+    for (max_messages, expected) in
+        [(0, ""), (1, ""), (2, "q3 a3"), (3, "q3 a3"), (4, "q2 a2 q3 a3"), (7, "q1 a1 q2 a2 q3 a3")]
+    {
+        assert_eq!(loaded(&store, ANN, "u", max_messages).await, expected, "{max_messages}");
+    }
+}
+
+#[tokio::test]
+async fn messages_are_read_page_by_page() {
+    let store = memory(ConversationConfig { max_messages: 4, ..Default::default() });
+    for turn in 1..=3 {
+        append(&store, ANN, "u", turn).await;
+    }
+    assert_eq!(read(&store, "u", 10, None).await, "3:q2 4:a2 5:q3 6:a3");
+    assert_eq!(read(&store, "u", 3, None).await, "4:a2 5:q3 6:a3");
+    assert_eq!(read(&store, "u", 3, Some(4)).await, "3:q2");
+    assert_eq!(read(&store, "u", 3, Some(3)).await, "");
+    assert_eq!(read(&store, "u", 3, Some(u64::MAX)).await, "4:a2 5:q3 6:a3");
+    assert_eq!(read(&store, "v", 3, None).await, "none");
+    let messages = store.read(ANN, "u", 1, None).await.unwrap().unwrap();
+    assert_eq!(messages[0].at, at(3));
+}
+
+#[tokio::test]
+async fn conversations_are_listed_page_by_page() {
+    let store = memory(ConversationConfig::default());
+    for (turn, user_id) in ["b", "a", "c", "B"].into_iter().enumerate() {
+        append(&store, ANN, user_id, turn).await;
+    }
+    assert_eq!(listed(&store, ANN, 2, None).await, "B:2:3-3 a:2:1-1");
+    assert_eq!(listed(&store, ANN, 2, Some("a")).await, "b:2:0-0 c:2:2-2");
+    assert_eq!(listed(&store, ANN, 2, Some("c")).await, "");
+    assert_eq!(listed(&store, ANN, 0, None).await, "");
+    assert_eq!(listed(&store, ANN, usize::MAX, Some("bb")).await, "c:2:2-2");
+}
+
+#[tokio::test]
+async fn the_oldest_turns_of_a_long_conversation_go() {
+    for (max_messages, expected) in [(4, "q8 a8 q9 a9"), (5, "q8 a8 q9 a9"), (1, "q9 a9")] {
+        let store = memory(ConversationConfig { max_messages, ..Default::default() });
+        for turn in 1..=9 {
+            append(&store, ANN, "u", turn).await;
+        }
+        assert_eq!(loaded(&store, ANN, "u", 100).await, expected.to_owned(), "{max_messages}");
+    }
+}
+
+#[tokio::test]
+async fn the_conversation_that_waited_longest_goes() {
+    let store = memory(ConversationConfig { max_conversations: 3, ..Default::default() });
+    for (turn, user_id) in ["a", "b", "c", "a", "d", "e"].into_iter().enumerate() {
+        append(&store, ANN, user_id, turn).await;
+        append(&store, BEN, "u", turn).await;
+    }
+    assert_eq!(listed(&store, ANN, 10, None).await, "a:4:0-3 d:2:4-4 e:2:5-5");
+    assert_eq!(listed(&store, BEN, 10, None).await, "u:12:0-5");
+    // Also after the bound was lowered, and with a clock that went back.
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("it");
+    for (max_conversations, expected) in [(5, "a b c d e"), (2, "e z")] {
+        let config = ConversationConfig { max_conversations, ..impatient() };
+        let store = ConversationStore::open(Some(&path), config).unwrap();
+        let users = if max_conversations == 5 { "abcde" } else { "z" };
+        for (turn, user_id) in users.char_indices() {
+            append(&store, ANN, &user_id.to_string(), turn).await;
+        }
+        let infos = store.list(ANN, 10, None).await.unwrap();
+        let users: Vec<String> = infos.into_iter().map(|it| it.user_id).collect();
+        assert_eq!(users.join(" "), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_user_id_may_be_anything_that_can_be_printed() {
+    let store = memory(ConversationConfig::default());
+    let longest = "é".repeat(128);
+    let user_ids = [
+        "'; DROP TABLE conversations; --",
+        "\" OR \"\"=\"",
+        "%",
+        "_",
+        "*",
+        "?1",
+        ":user_id",
+        "../../etc/passwd",
+        "C:\\Users\\ann",
+        "a/b",
+        "👩‍👩‍👧‍👦",
+        "Zoë",
+        "Zoe\u{308}",
+        "用户",
+        " ",
+        " a",
+        "a",
+        "A",
+        "null",
+        "0",
+        "00",
+        "0x00",
+        "1e3",
+        "\u{202e}right to left",
+        "\u{feff}a",
+        &longest,
+    ];
+    for (turn, user_id) in user_ids.iter().enumerate() {
+        append(&store, ANN, user_id, turn).await;
+    }
+    for (turn, user_id) in user_ids.iter().enumerate() {
+        let expected = format!("q{turn} a{turn}");
+        assert_eq!(loaded(&store, ANN, user_id, 10).await, expected, "{user_id}");
+    }
+    let infos = store.list(ANN, 100, None).await.unwrap();
+    let mut listed: Vec<&str> = infos.iter().map(|it| &*it.user_id).collect();
+    let mut expected = user_ids.to_vec();
+    expected.sort_unstable();
+    assert_eq!(listed, expected, "in the order of their bytes");
+    listed.dedup();
+    assert_eq!(listed.len(), user_ids.len());
+    for user_id in user_ids {
+        assert!(store.delete(ANN, user_id).await.unwrap(), "{user_id}");
+    }
+    assert!(store.list(ANN, 100, None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_out_of_bounds_is_refused() {
+    let store = memory(ConversationConfig { max_message_bytes: 4, ..Default::default() });
+    for (user_id, message, expected) in [
+        ("", "", "user_id has 0 bytes, it must have from 1 to 256"),
+        (&*"x".repeat(257), "", "user_id has 257 bytes, it must have from 1 to 256"),
+        ("a\0", "", "user_id holds a control character at byte 1"),
+        ("\n", "", "user_id holds a control character at byte 0"),
+        ("é\x1b[0m", "", "user_id holds a control character at byte 2"),
+        ("\u{9b}", "", "user_id holds a control character at byte 0"),
+        ("u", "12345", "the message has 5 bytes, a kept conversation takes 4"),
+    ] {
+        let refused = Some(expected.to_owned());
+        let said = |it: Result<(), ConversationError>| it.err().map(|it| it.to_string());
+        assert_eq!(said(store.check(user_id, message)), refused);
+        for (user, assistant) in [(message, "a"), ("q", message)] {
+            let appended = store.append(ANN, user_id, user, assistant, at(0)).await;
+            assert_eq!(said(appended), refused);
+        }
+        if message.is_empty() {
+            assert_eq!(said(store.load(ANN, user_id, 1).await.map(drop)), refused);
+            assert_eq!(said(store.read(ANN, user_id, 1, None).await.map(drop)), refused);
+            assert_eq!(said(store.delete(ANN, user_id).await.map(drop)), refused);
+        }
+    }
+    store.check("u", "1234").unwrap();
+    assert_eq!(listed(&store, ANN, 10, None).await, "", "nothing was kept");
+}
+
+#[tokio::test]
+async fn messages_come_back_as_they_were() {
+    let store = memory(ConversationConfig::default());
+    let contents =
+        ["", "\0", "a\0b", "\x1b[0m\r\n", "'\"`;--", "\u{feff}é\u{10ffff}", "NULL", "007"];
+    for content in contents {
+        store.append(ANN, "u", content, content, at(0)).await.unwrap();
+        let messages = store.load(ANN, "u", 2).await.unwrap();
+        assert!(messages.len() == 2 && messages.iter().all(|it| it.content == content));
+    }
+}
+
+#[tokio::test]
+async fn no_more_bytes_than_allowed_are_loaded() {
+    let store = memory(ConversationConfig { max_loaded_bytes: 25, ..Default::default() });
+    for turn in 1..=3 {
+        let (user, assistant) = (format!("q{turn}-567890"), format!("a{turn}-567890"));
+        store.append(ANN, "u", &user, &assistant, at(0)).await.unwrap();
+    }
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q3-567890 a3-567890");
+    assert_eq!(read(&store, "u", 10, None).await, "5:q3-567890 6:a3-567890");
+    // One that is longer by itself is read all the same.
+    store.append(ANN, "v", "q", &"x".repeat(30), at(0)).await.unwrap();
+    assert_eq!(read(&store, "v", 10, None).await, format!("2:{}", "x".repeat(30)));
+}
+
+#[tokio::test]
+async fn a_file_keeps_what_was_appended() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    for turn in 1..=3 {
+        let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+        append(&store, ANN, "u", turn).await;
+    }
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1 q2 a2 q3 a3");
+    #[cfg(unix)]
+    for name in ["conversations.db", "conversations.db-wal"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name} is its owner's alone");
+    }
+}
+
+#[tokio::test]
+async fn two_programs_may_share_a_file() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let open = || ConversationStore::open(Some(&path), ConversationConfig::default()).unwrap();
+    let (one, other) = (open(), open());
+    for turn in 1..=20 {
+        let (first, second) = tokio::join!(
+            one.append(ANN, "u", "q", "a", at(turn)),
+            other.append(ANN, "u", "q", "a", at(turn)),
+        );
+        first.unwrap();
+        second.unwrap();
+    }
+    assert_eq!(one.load(ANN, "u", 100).await.unwrap().len(), 80);
+}
+
+/// Every byte of the store's files.
+fn bytes_on_disk(folder: &Path) -> Vec<u8> {
+    let files = fs::read_dir(folder).unwrap();
+    files.flat_map(|it| fs::read(it.unwrap().path()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_from_the_disk() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    let holds = |secret: &str| {
+        bytes_on_disk(folder.path()).windows(secret.len()).any(|it| it == secret.as_bytes())
+    };
+    let long = "a secret of some length ".repeat(1000);
+    store.append(ANN, "somebody", "a short secret", &long, at(0)).await.unwrap();
+    append(&store, ANN, "other", 1).await;
+    assert!(holds("a short secret") && holds("a secret of some length") && holds("somebody"));
+    assert!(store.delete(ANN, "somebody").await.unwrap());
+    assert!(!holds("a short secret") && !holds("a secret of some length") && !holds("somebody"));
+    assert_eq!(loaded(&store, ANN, "other", 10).await, "q1 a1");
+}
+
+#[tokio::test]
+async fn a_full_file_takes_no_more_and_keeps_what_it_has() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let config = ConversationConfig { max_file_bytes: 256 << 10, ..impatient() };
+    let store = ConversationStore::open(Some(&path), config).unwrap();
+    append(&store, ANN, "u", 1).await;
+    let long = "x".repeat(100 << 10);
+    let mut refused = 0;
+    for turn in 0..5 {
+        match store.append(ANN, "v", "q", &long, at(turn)).await {
+            Ok(()) => assert_eq!(refused, 0, "what is full stays full"),
+            Err(error) => {
+                assert_eq!(error, ConversationError::Full);
+                refused += 1;
+            }
+        }
+    }
+    assert!((1..5).contains(&refused), "{refused}");
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1");
+    // A deletion makes room.
+    assert!(store.delete(ANN, "v").await.unwrap());
+    append(&store, ANN, "u", 2).await;
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1 q2 a2");
+}
+
+/// Opening `path` fails; what is said of it, with `PATH` for the path.
+fn refused(path: &Path) -> String {
+    let error = ConversationStore::open(Some(path), impatient()).expect_err("it is no store");
+    error.to_string().replace(path.to_str().unwrap(), "PATH")
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, bytes: &[u8]| -> PathBuf {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let text = file("text", "no database, but long enough to be one\n".repeat(200).as_bytes());
+    let expected = "PATH holds no conversations of this program: file is not a database";
+    assert_eq!(refused(&text), expected);
+    assert!(fs::read(&text).unwrap().starts_with(b"no database"), "it is not touched");
+
+    let sql = |name: &str, sql: &str| -> PathBuf {
+        let path = folder.path().join(name);
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        path
+    };
+    let foreign = sql("foreign", "CREATE TABLE t (x)");
+    let expected =
+        "PATH holds no conversations of this program: it is another program's SQLite database";
+    assert_eq!(refused(&foreign), expected);
+    let foreign = sql("application", "PRAGMA application_id = 7");
+    assert_eq!(refused(&foreign), expected);
+
+    let path = folder.path().join("newer");
+    drop(ConversationStore::open(Some(&path), impatient()).unwrap());
+    sql("newer", "PRAGMA user_version = 7");
+    assert_eq!(refused(&path), "PATH has format 7, this version knows format 1 and older ones");
+    sql("newer", "PRAGMA user_version = 0");
+    assert_eq!(refused(&path), "PATH holds no conversations of this program: its format is 0");
+
+    let path = folder.path().join("cut");
+    drop(ConversationStore::open(Some(&path), impatient()).unwrap());
+    let bytes = fs::read(&path).unwrap();
+    let cut = file("cut", &bytes[..bytes.len() / 2 + 100]);
+    assert!(
+        refused(&cut).starts_with("PATH holds no conversations of this program: "),
+        "{}",
+        refused(&cut)
+    );
+}
+
+#[test]
+fn a_place_that_holds_no_file_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let missing = folder.path().join("missing/conversations.db");
+    assert!(refused(&missing).starts_with("cannot open the conversations in PATH: "));
+    assert!(refused(folder.path()).starts_with("cannot open the conversations in PATH: "));
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let within = file.join("conversations.db");
+    assert!(refused(&within).starts_with("cannot open the conversations in PATH: "));
+    // An empty file is one that can be filled.
+    drop(ConversationStore::open(Some(&file), impatient()).unwrap());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(folder.path().join("probe"), "").is_ok() {
+        eprintln!("SKIPPED: this user may write everywhere");
+        return;
+    }
+    assert!(refused(&path).starts_with("cannot open the conversations in PATH: "));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    drop(ConversationStore::open(Some(&path), impatient()).unwrap());
+    // The file may be written, but not the log beside it.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    assert!(refused(&path).starts_with("cannot open the conversations in PATH: "));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    assert!(refused(&path).starts_with("cannot open the conversations in PATH: "));
+}
+
+#[tokio::test]
+async fn a_locked_file_is_an_answer() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    append(&store, ANN, "u", 1).await;
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let expected = "cannot open the conversations in PATH: another program has locked it";
+    assert_eq!(refused(&path), expected);
+    let appended = store.append(ANN, "u", "q", "a", at(0)).await;
+    assert_eq!(appended, Err(ConversationError::Locked));
+    assert_eq!(store.delete(ANN, "u").await, Err(ConversationError::Locked));
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1", "reading goes on");
+    other.execute_batch("COMMIT").unwrap();
+    append(&store, ANN, "u", 2).await;
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1 q2 a2", "no half of a turn");
+}
+
+/// A store whose file is damaged by `sql` while it is open.
+async fn damaged_by(sql: &str) -> (TempDir, ConversationStore) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    append(&store, ANN, "u", 1).await;
+    append(&store, ANN, "v", 2).await;
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch(sql).unwrap();
+    (folder, store)
+}
+
+#[tokio::test]
+async fn damage_is_an_error_of_the_call_alone() {
+    for (sql, expected) in [
+        (
+            "UPDATE messages SET role = 7",
+            "the stored conversations are damaged: a message has role 7",
+        ),
+        (
+            "UPDATE messages SET content = CAST(x'ff' AS TEXT)",
+            "the stored conversations are damaged: invalid utf-8 sequence of 1 bytes from index 0",
+        ),
+        (
+            "DROP TABLE messages",
+            "the stored conversations cannot be reached: no such table: messages",
+        ),
+    ] {
+        let (_folder, store) = damaged_by(sql).await;
+        let error = store.load(ANN, "u", 10).await.unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        // The store goes on.
+        assert!(store.delete(BEN, "u").await.is_ok() || sql.starts_with("DROP"), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn damaged_pages_are_no_reason_to_panic() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    for turn in 0..50 {
+        append(&store, ANN, &format!("u{}", turn % 10), turn).await;
+    }
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    // Each page in turn, from its header on.
+    for start in (0..whole.len()).step_by(512) {
+        let mut bytes = whole.clone();
+        let end = (start + 64).min(bytes.len());
+        bytes[start..end].iter_mut().for_each(|it| *it = !*it);
+        fs::write(&path, bytes).unwrap();
+        for name in ["conversations.db-wal", "conversations.db-shm"] {
+            let _ = fs::remove_file(folder.path().join(name));
+        }
+        let Ok(store) = ConversationStore::open(Some(&path), impatient()) else { continue };
+        for user in 0..10 {
+            let user_id = format!("u{user}");
+            let _ = store.load(ANN, &user_id, 10).await;
+            let _ = store.append(ANN, &user_id, "q", "a", at(0)).await;
+        }
+        let _ = store.list(ANN, 10, None).await;
+        let stopped = Err(ConversationError::Stopped);
+        assert_ne!(store.delete(ANN, "u1").await, stopped, "byte {start}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_an_answer_but_a_turn_waits() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let config = ConversationConfig { max_queued_calls: 1, ..ConversationConfig::default() };
+    let store = ConversationStore::open(Some(&path), config).unwrap();
+    // The thread stands still until the gate opens.
+    let (gate, closed) = std::sync::mpsc::channel::<()>();
+    let (stands, is_standing) = oneshot::channel();
+    let still = store.call(move |_| {
+        let _ = stands.send(());
+        let _ = closed.recv();
+        Ok(())
+    });
+    let others = async {
+        is_standing.await.unwrap();
+        let first = store.load(ANN, "u", 10);
+        let rest = async {
+            let full = ConversationError::QueueFull { max_queued_calls: 1 };
+            assert_eq!(store.load(ANN, "u", 10).await, Err(full));
+            let turn = store.append(ANN, "u", "q", "a", at(0));
+            let open = async { drop(gate) };
+            tokio::join!(biased; turn, open).0
+        };
+        tokio::join!(biased; first, rest)
+    };
+    let (still, (first, turn)) = tokio::join!(biased; still, others);
+    still.unwrap();
+    assert_eq!(first, Ok(vec![]));
+    turn.unwrap();
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q a");
+}
+
+#[tokio::test]
+async fn a_call_nobody_waits_for_is_no_harm() {
+    let store = memory(ConversationConfig::default());
+    for _ in 0..100 {
+        let call = store.list(ANN, 10, None);
+        drop(tokio::time::timeout(Duration::ZERO, call).await);
+    }
+    append(&store, ANN, "u", 1).await;
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1");
+}
