@@ -126,11 +126,15 @@ impl<V: Value> ResponseCache<V> {
     }
 
     /// Keeps a reply. It never waits: the slower tiers are written behind it, and a write for which
-    /// their queue has no room is dropped and counted.
+    /// their queue has no room is dropped and counted. An entry that is to live for no time, or
+    /// takes more than 1/64 of the memory, is not kept.
     pub fn insert(&self, new: NewEntry<V>) {
         let inner = &*self.inner;
         let NewEntry { key, value, label, saved, ttl } = new;
         let life = jittered(ttl.unwrap_or(inner.ttl), inner.max_ttl, &key.slot);
+        if life.is_zero() {
+            return;
+        }
         let (now, created) = (inner.clock.monotonic(), inner.clock.wall());
         let entry = Arc::new(Entry {
             key,

@@ -1,0 +1,550 @@
+//! The shared tier against a real Redis: what instances share, and what no Redis can do to them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+#[path = "support/server.rs"]
+mod server;
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use brisk_cache::{
+    BreakerState, CacheConfig, CacheError, ManualClock, NewEntry, RedisConfig, ResponseCache,
+    Secret, Tenant,
+};
+use redis::Commands;
+use server::Server;
+use support::{Text, entry, get, key, key_of, shown, small, tenant};
+
+const NOW: u64 = 1_800_000_000;
+
+/// A deadline that no healthy call on a busy test machine misses. Tests of the deadline itself use
+/// the default.
+const EASY: Duration = Duration::from_secs(10);
+
+fn config(url: &str, secret: &str) -> RedisConfig {
+    RedisConfig { deadline: EASY, ..RedisConfig::new(url, Secret::new(secret)) }
+}
+
+async fn open_with(redis: RedisConfig) -> (ResponseCache<Text>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let config = CacheConfig { redis: Some(redis), ..small() };
+    (ResponseCache::open_with_clock(config, clock.clone()).await.unwrap(), clock)
+}
+
+async fn open(server: &Server) -> ResponseCache<Text> {
+    open_with(config(&server.url(), "secret")).await.0
+}
+
+/// Inserts an entry and asks for it once, so that it is written.
+async fn share(cache: &ResponseCache<Text>, key: &brisk_cache::Key, value: &str) {
+    cache.insert(entry(*key, value));
+    get(cache, key).await.unwrap();
+    cache.drain().await;
+}
+
+fn names(client: &mut redis::Connection) -> Vec<String> {
+    let mut names: Vec<String> = client.keys("*").unwrap();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn instances_share_what_was_asked_for_twice() {
+    let Some(server) = Server::start() else { return };
+    let (a, b) = (open(&server).await, open(&server).await);
+    let mut client = server.client();
+    let key = key_of(tenant(1), "What is Rust?");
+    a.insert(entry(key, "a language"));
+    a.drain().await;
+    assert_eq!(names(&mut client), [""; 0], "one sight is not enough");
+    assert_eq!(shown(get(&b, &key).await), "miss");
+    share(&a, &key, "a language").await;
+    assert_eq!(names(&mut client).len(), 1);
+    let name = names(&mut client).pop().unwrap();
+    assert!(client.pttl::<_, i64>(name).unwrap() > 0, "it ends by itself");
+    // Another spelling finds it, then memory has it, and another tenant never does.
+    assert_eq!(shown(get(&b, &key_of(tenant(1), "what is rust")).await), "Redis normal a language");
+    assert_eq!(shown(get(&b, &key).await), "Memory exact a language");
+    assert_eq!(shown(get(&open(&server).await, &key).await), "Redis exact a language");
+    assert_eq!(shown(get(&b, &key_of(tenant(2), "What is Rust?")).await), "miss");
+    let stats = b.stats();
+    assert_eq!((stats.redis.num_normalized_hits, stats.memory.num_exact_hits), (1, 1));
+    assert_eq!((a.stats().redis.num_writes, stats.redis.num_writes), (1, 0));
+    assert_eq!(stats.redis_breaker, Some(BreakerState::Closed));
+    // A second insertion is a second sight as well.
+    let twice = support::key("twice");
+    for _ in 0..2 {
+        a.insert(entry(twice, "value"));
+    }
+    a.drain().await;
+    assert_eq!(shown(get(&b, &twice).await), "Redis exact value");
+}
+
+#[tokio::test]
+async fn redis_sees_neither_who_nor_what() {
+    let Some(server) = Server::start() else { return };
+    let cache = open(&server).await;
+    let key = key_of(tenant(1), "question");
+    share(&cache, &key, "answer").await;
+    cache.flush(tenant(1)).await;
+    for name in names(&mut server.client()) {
+        let hidden = name.strip_prefix("brisk:").unwrap().split_once(':').unwrap().1;
+        assert_eq!(hidden.len(), 64);
+        for digest in [key.slot, key.exact, [1; 32]] {
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_ne!(hidden, hex);
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_secret_or_prefix_shares_nothing() {
+    let Some(server) = Server::start() else { return };
+    share(&open(&server).await, &key("a"), "value").await;
+    let other_prefix = RedisConfig { key_prefix: "other:".to_owned(), ..config(&server.url(), "secret") };
+    let random = RedisConfig { secret: Secret::PerProcess, ..config(&server.url(), "") };
+    for redis in [config(&server.url(), "other"), other_prefix, random.clone(), random] {
+        let (cache, _) = open_with(redis).await;
+        assert_eq!(shown(get(&cache, &key("a")).await), "miss");
+        share(&cache, &key("a"), "its own").await;
+    }
+    assert_eq!(names(&mut server.client()).len(), 5);
+    assert_eq!(shown(get(&open(&server).await, &key("a")).await), "Redis exact value");
+}
+
+/// Changes the stored value of `a`, and sees that it is a miss, counted once, and cleared away.
+async fn check_refused(
+    server: &Server,
+    what: &str,
+    spoil: impl FnOnce(&mut redis::Connection, &str, Vec<u8>),
+    counted: impl Fn(brisk_cache::TierErrors) -> u64,
+) {
+    let mut client = server.client();
+    redis::cmd("FLUSHDB").exec(&mut client).unwrap();
+    let writer = open(server).await;
+    share(&writer, &key("a"), "the answer").await;
+    let name = names(&mut client).pop().unwrap();
+    let value: Vec<u8> = client.get(&name).unwrap();
+    spoil(&mut client, &name, value);
+    let cache = open(server).await;
+    assert_eq!(shown(get(&cache, &key("a")).await), "miss", "{what}");
+    let stats = cache.stats();
+    assert_eq!(counted(stats.redis.errors), 1, "{what}: {stats:?}");
+    cache.drain().await;
+    assert!(!client.exists::<_, bool>(&name).unwrap(), "{what} stays");
+    assert_eq!(cache.stats().redis_breaker, Some(BreakerState::Closed), "{what}");
+    // And the place is free again.
+    share(&cache, &key("a"), "new").await;
+    assert_eq!(shown(get(&open(server).await, &key("a")).await), "Redis exact new", "{what}");
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_a_miss_a_counter_and_gone() {
+    let Some(server) = Server::start() else { return };
+    let set = |client: &mut redis::Connection, name: &str, value: &[u8]| {
+        client.set::<_, _, ()>(name, value).unwrap();
+    };
+    for num_bytes in [1, 31, 32, 33, 100] {
+        check_refused(
+            &server,
+            &format!("cut to {num_bytes}"),
+            |client, name, value| set(client, name, &value[..num_bytes]),
+            |errors| errors.num_bad_seals,
+        )
+        .await;
+    }
+    for bit in [0, 9, 100, 1000, 1500] {
+        check_refused(
+            &server,
+            &format!("bit {bit} flipped"),
+            |client, name, mut value| {
+                value[bit / 8] ^= 1 << (bit % 8);
+                set(client, name, &value);
+            },
+            |errors| errors.num_bad_seals,
+        )
+        .await;
+    }
+    check_refused(
+        &server,
+        "more at the end",
+        |client, name, _| client.append::<_, _, ()>(name, "more").unwrap(),
+        |errors| errors.num_bad_seals,
+    )
+    .await;
+    check_refused(
+        &server,
+        "a forged value",
+        |client, name, value| set(client, name, &[&value[..value.len() - 32], &[0; 32]].concat()),
+        |errors| errors.num_bad_seals,
+    )
+    .await;
+    check_refused(
+        &server,
+        "the value of another secret",
+        |client, name, _| {
+            let other = futures_block(async {
+                let (other, _) = open_with(config(&server.url(), "other")).await;
+                share(&other, &key("a"), "forged").await;
+            });
+            drop(other);
+            let foreign = names(client).into_iter().find(|other| other != name).unwrap();
+            let value: Vec<u8> = client.get(&foreign).unwrap();
+            set(client, name, &value);
+        },
+        |errors| errors.num_bad_seals,
+    )
+    .await;
+    check_refused(
+        &server,
+        "too large by a byte",
+        |client, name, _| set(client, name, &vec![7; (1 << 20) + 1]),
+        |errors| errors.num_too_large,
+    )
+    .await;
+    check_refused(
+        &server,
+        "200 MiB",
+        |client, name, _| client.setrange::<_, _, ()>(name, 200 << 20, b"end").unwrap(),
+        |errors| errors.num_too_large,
+    )
+    .await;
+    check_refused(
+        &server,
+        "a list",
+        |client, name, _| {
+            client.del::<_, ()>(name).unwrap();
+            client.rpush::<_, _, ()>(name, "item").unwrap();
+        },
+        |errors| errors.num_bad_seals,
+    )
+    .await;
+}
+
+/// Runs a future to its end on a thread of its own.
+fn futures_block(future: impl Future<Output = ()> + Send) {
+    thread::scope(|scope| {
+        scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(future));
+    });
+}
+
+#[tokio::test]
+async fn values_that_changed_places_are_misses() {
+    let Some(server) = Server::start() else { return };
+    let mut client = server.client();
+    let keys = [key_of(tenant(1), "a"), key_of(tenant(1), "b"), key_of(tenant(2), "a")];
+    let writer = open(&server).await;
+    let mut found = Vec::new();
+    for (n, key) in keys.iter().enumerate() {
+        share(&writer, key, &n.to_string()).await;
+        let name = names(&mut client).into_iter().find(|name| found.iter().all(|(known, _)| known != name));
+        let name = name.unwrap();
+        let value: Vec<u8> = client.get(&name).unwrap();
+        found.push((name, value));
+    }
+    for (n, (name, _)) in found.iter().enumerate() {
+        client.set::<_, _, ()>(name, &found[(n + 1) % 3].1).unwrap();
+    }
+    let cache = open(&server).await;
+    for key in keys {
+        assert_eq!(shown(get(&cache, &key).await), "miss");
+    }
+    assert_eq!(cache.stats().redis.errors.num_wrong_keys, 3);
+}
+
+#[tokio::test]
+async fn a_flush_reaches_the_other_instances() {
+    let Some(mut server) = Server::start() else { return };
+    let (a, b) = (open(&server).await, open(&server).await);
+    let (mine, yours) = (key_of(tenant(1), "a"), key_of(tenant(2), "a"));
+    for key in [&mine, &yours] {
+        share(&a, key, "old").await;
+        assert_eq!(shown(get(&b, key).await), "Redis exact old");
+    }
+    a.flush(tenant(1)).await;
+    // Whatever b looks up for this tenant tells it, and its memory is old from then on.
+    assert_eq!(shown(get(&b, &key_of(tenant(1), "other")).await), "miss");
+    assert_eq!(shown(get(&b, &mine).await), "miss");
+    assert_eq!(shown(get(&open(&server).await, &mine).await), "miss");
+    assert_eq!(shown(get(&b, &yours).await), "Memory exact old");
+    // What is made after the flush is served by all.
+    share(&b, &mine, "new").await;
+    assert_eq!(shown(get(&a, &mine).await), "Redis exact new");
+    // A server that lost the epoch learns it again from whoever knows it.
+    redis::cmd("FLUSHDB").exec(&mut server.client()).unwrap();
+    assert_eq!(shown(get(&a, &key_of(tenant(1), "other")).await), "miss");
+    a.drain().await;
+    assert_eq!(names(&mut server.client()).len(), 1);
+    // A forged epoch cannot flush, or bring back what was flushed; for a moment it is a miss.
+    let name = names(&mut server.client()).pop().unwrap();
+    for forged in [vec![0xff; 40], b"9".to_vec(), vec![0; 100]] {
+        server.client().set::<_, _, ()>(&name, &forged).unwrap();
+        assert_eq!(shown(get(&b, &key_of(tenant(1), "other")).await), "miss");
+        b.drain().await;
+        assert_ne!(server.client().get::<_, Vec<u8>>(&name).unwrap(), forged);
+        assert_eq!(shown(get(&b, &mine).await), "Memory exact new");
+    }
+    // A flush while the server is away takes effect here at once, and there when it is back.
+    share(&a, &yours, "old").await;
+    server.kill();
+    a.flush(tenant(2)).await;
+    assert_eq!(shown(get(&a, &yours).await), "miss");
+}
+
+#[tokio::test]
+async fn removing_reaches_redis_and_stays_removed() {
+    let Some(server) = Server::start() else { return };
+    let cache = open(&server).await;
+    let (asked, spelled) = (key("Is it open?"), key("is it open"));
+    share(&cache, &asked, "yes").await;
+    let stored: Vec<u8> = {
+        let mut client = server.client();
+        let name = names(&mut client).pop().unwrap();
+        client.get(&name).unwrap()
+    };
+    let name = names(&mut server.client()).pop().unwrap();
+    assert!(!cache.remove(tenant(1), &asked.slot).await, "another tenant's");
+    assert!(cache.report_bad(Tenant::LOCAL, &asked.slot).await);
+    assert_eq!(names(&mut server.client()), [""; 0]);
+    // Somebody puts the old value back.
+    server.client().set::<_, _, ()>(&name, &stored).unwrap();
+    for key in [asked, spelled] {
+        assert_eq!(shown(get(&cache, &key).await), "miss");
+    }
+    // Another instance knows nothing of the report, but can remove what only Redis holds.
+    let other = open(&server).await;
+    assert!(other.remove(Tenant::LOCAL, &asked.slot).await);
+    assert!(!other.remove(Tenant::LOCAL, &asked.slot).await);
+}
+
+#[tokio::test]
+async fn entries_end_in_redis_and_by_any_clock() {
+    let Some(server) = Server::start() else { return };
+    let (writer, _) = open_with(config(&server.url(), "secret")).await;
+    let ttl = Some(Duration::from_secs(1000));
+    writer.insert(NewEntry { ttl, ..entry(key("a"), "value") });
+    get(&writer, &key("a")).await.unwrap();
+    writer.drain().await;
+    let mut client = server.client();
+    let name = names(&mut client).pop().unwrap();
+    let left_ms: i64 = client.pttl(&name).unwrap();
+    assert!((890_000..=1_100_000).contains(&left_ms), "{left_ms}");
+    client.persist::<_, ()>(&name).unwrap();
+    for (passed, jump, expected) in
+        [(500, 0, "Redis exact value"), (1101, 0, "miss"), (0, 2000, "miss"), (0, -86_400, "Redis exact value")]
+    {
+        let (reader, clock) = open_with(config(&server.url(), "secret")).await;
+        clock.advance(Duration::from_secs(passed));
+        clock.set_wall((NOW + passed).checked_add_signed(jump).unwrap());
+        assert_eq!(shown(get(&reader, &key("a")).await), expected, "{passed} {jump}");
+    }
+    // A reader whose calendar is behind for good keeps it no longer than any entry lives.
+    let (reader, clock) = open_with(config(&server.url(), "secret")).await;
+    clock.set_wall(1000);
+    assert_eq!(shown(get(&reader, &key("a")).await), "Redis exact value");
+    clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
+    clock.set_wall(NOW + 5000);
+    assert_eq!(shown(get(&reader, &key("a")).await), "miss");
+}
+
+/// The longest that ten lookups take, with the default deadline of 20 ms, and what they gave.
+async fn slowest_lookup(cache: &ResponseCache<Text>, question: &str) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for n in 0..10 {
+        let started = Instant::now();
+        assert_eq!(shown(get(cache, &key(&format!("{question} {n}"))).await), "miss");
+        slowest = slowest.max(started.elapsed());
+    }
+    slowest
+}
+
+/// The deadline, and what a loaded test machine may add to it.
+const SLOWEST: Duration = Duration::from_millis(200);
+
+/// Lets calls through until the tier is in service again.
+async fn recover(cache: &ResponseCache<Text>, clock: &ManualClock) {
+    let started = Instant::now();
+    while cache.stats().redis_breaker != Some(BreakerState::Closed) {
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", cache.stats());
+        clock.advance(Duration::from_secs(31));
+        get(cache, &key("probe")).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_held_or_killed_server_costs_a_few_deadlines_and_then_nothing() {
+    let Some(mut server) = Server::start() else { return };
+    let (cache, clock) = open_with(RedisConfig::new(server.url(), Secret::new("secret"))).await;
+    share(&cache, &key("a"), "value").await;
+    for trouble in ["held", "killed"] {
+        match trouble {
+            "held" => server.hold(),
+            _ => server.kill(),
+        }
+        let slowest = slowest_lookup(&cache, trouble).await;
+        assert!(slowest < SLOWEST, "{trouble}: {slowest:?}");
+        // Connecting fails in the background, a second each for a held one.
+        let started = Instant::now();
+        while cache.stats().redis_breaker != Some(BreakerState::Open) {
+            assert!(started.elapsed() < Duration::from_secs(30), "{:?}", cache.stats());
+            assert!(get(&cache, &key("missing")).await.is_none());
+            tokio::task::yield_now().await;
+        }
+        let errors = cache.stats().redis.errors;
+        assert!(slowest_lookup(&cache, "open").await < SLOWEST);
+        assert_eq!(cache.stats().redis.errors, errors, "nothing is tried while it is open");
+        assert_eq!(shown(get(&cache, &key("a")).await), "Memory exact value");
+        match trouble {
+            "held" => server.resume(),
+            _ => server.restart(),
+        }
+        recover(&cache, &clock).await;
+    }
+    share(&cache, &key("b"), "value").await;
+    assert_eq!(shown(get(&open(&server).await, &key("b")).await), "Redis exact value");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_the_start_is_found_later() {
+    let Some(mut server) = Server::start() else { return };
+    server.kill();
+    let (cache, clock) = open_with(config(&server.url(), "secret")).await;
+    assert_eq!(shown(get(&cache, &key("a")).await), "miss");
+    assert!(cache.stats().redis.errors.num_failures > 0);
+    server.restart();
+    let writer = open(&server).await;
+    share(&writer, &key("a"), "value").await;
+    let started = Instant::now();
+    while get(&cache, &key("a")).await.is_none() {
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", cache.stats());
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A server that answers the handshake, and everything after it with these bytes.
+fn liar(reply: &'static [u8], times: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                while let Ok(num_bytes @ 1..) = stream.read(&mut request) {
+                    let text = String::from_utf8_lossy(&request[..num_bytes]);
+                    let is_handshake = text.contains("CLIENT");
+                    let num_commands = text.matches("\r\nCLIENT\r\n").count();
+                    let reply = if is_handshake { b"+OK\r\n".repeat(num_commands) } else { reply.repeat(times) };
+                    if stream.write_all(&reply).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn no_reply_of_a_lying_server_is_more_than_a_miss() {
+    for (reply, times) in [
+        (&b"$2147483648\r\nabc"[..], 1),
+        (b"$-9\r\n$-9\r\n", 1),
+        (b"*2147483647\r\n", 1),
+        (b"*1\r\n", 1_000_000),
+        (b"%-1\r\n", 4),
+        (b"$3\r\nabcdef\r\n", 2),
+        (b"HTTP/1.1 200 OK\r\n\r\n", 1),
+        (b"\xff\xfe\r\n", 10),
+        (b":1\r\n", 2),
+        (b"+OK\r\n", 2),
+        (b"*0\r\n", 2),
+        (b"$-1\r\n", 2),
+        (b"", 1),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", 2),
+        (b"-NOAUTH Authentication required.\r\n", 2),
+        (b"-MOVED 3999 127.0.0.1:6381\r\n", 2),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", 2),
+        (b"-READONLY You can't write against a read only replica.\r\n", 2),
+        (b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", 2),
+        (b"-\r\n", 2),
+    ] {
+        let what = String::from_utf8_lossy(&reply[..reply.len().min(40)]).into_owned();
+        let (cache, _) = open_with(RedisConfig::new(liar(reply, times), Secret::new("secret"))).await;
+        let slowest = slowest_lookup(&cache, "question").await;
+        assert!(slowest < SLOWEST, "{what:?}: {slowest:?}");
+        share(&cache, &key("a"), "value").await;
+        cache.flush(Tenant::LOCAL).await;
+        cache.remove(Tenant::LOCAL, &key("a").slot).await;
+        assert_eq!(shown(get(&cache, &key("a")).await), "miss", "{what:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_server_still_serves() {
+    let Some(server) = Server::start() else { return };
+    share(&open(&server).await, &key("a"), "value").await;
+    let mut client = server.client();
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).exec(&mut client).unwrap();
+    let cache = open(&server).await;
+    for n in 0..10 {
+        share(&cache, &key(&format!("other {n}")), "value").await;
+    }
+    assert_eq!(shown(get(&cache, &key("a")).await), "Redis exact value");
+    let stats = cache.stats();
+    assert_eq!(stats.redis_breaker, Some(BreakerState::Closed));
+    assert_eq!((stats.redis.num_writes, stats.redis.num_dropped_writes), (0, 10));
+    // Once there is room, the next hit writes what was dropped.
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory", "0"]).exec(&mut client).unwrap();
+    get(&cache, &key("other 3")).await.unwrap();
+    cache.drain().await;
+    assert_eq!(shown(get(&open(&server).await, &key("other 3")).await), "Redis exact value");
+}
+
+#[tokio::test]
+async fn a_password_is_used_and_never_shown() {
+    let Some(server) = Server::start() else { return };
+    let mut client = server.client();
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", "hunter2"]).exec(&mut client).unwrap();
+    let with = |password: &str| config(&format!("redis://:{password}@127.0.0.1:{}", server.port), "s");
+    let (cache, _) = open_with(with("hunter2")).await;
+    share(&cache, &key("a"), "value").await;
+    assert_eq!(shown(get(&open_with(with("hunter2")).await.0, &key("a")).await), "Redis exact value");
+    let (wrong, _) = open_with(with("wrong")).await;
+    assert_eq!(shown(get(&wrong, &key("a")).await), "miss");
+    assert!(!format!("{:?}", with("hunter2")).contains("hunter2"));
+    for url in ["http://:hunter2@127.0.0.1", "redis://:hunter2@127.0.0.1:x", "", "127.0.0.1:1"] {
+        let config = CacheConfig { redis: Some(config(url, "s")), ..small() };
+        match ResponseCache::<Text>::open(config).await {
+            Err(error @ CacheError::RedisUrl { .. }) => {
+                assert!(!error.to_string().contains("hunter2"), "{error}");
+            }
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_lookup_harms_nobody() {
+    let Some(server) = Server::start() else { return };
+    let writer = open(&server).await;
+    share(&writer, &key("a"), "value").await;
+    let cache = open(&server).await;
+    let key = key("a");
+    for _ in 0..100 {
+        let mut lookup = Box::pin(get(&cache, &key));
+        let poll = lookup.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(poll.is_pending());
+    }
+    assert_eq!(shown(get(&cache, &key).await), "Redis exact value");
+    assert_eq!(cache.stats().redis.errors, brisk_cache::TierErrors::default());
+}
