@@ -14,9 +14,10 @@ pub(super) struct Line {
     /// The first word, or its beginning.
     pub(super) head: String,
     has_letters: bool,
+    /// The last character that is no emphasis.
     last: char,
-    /// The character before `last`.
-    second_last: char,
+    /// Stars behind it.
+    num_stars: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +51,11 @@ impl Line {
             self.head.push(c);
         }
         self.has_letters |= c.is_alphanumeric();
-        self.second_last = self.last;
-        self.last = c;
+        match c {
+            '*' => self.num_stars += 1,
+            '_' | '~' | '`' => {}
+            _ => (self.last, self.num_stars) = (c, 0),
+        }
     }
 
     /// White space has come; true if it has ended the first word.
@@ -73,7 +77,7 @@ impl Line {
             self.last,
             ':' | '：' | ',' | '，' | '、' | '،' | ';' | '；' | '(' | '[' | '-' | '–' | '—'
         );
-        let is_bold = self.head.starts_with("**") && (self.second_last, self.last) == ('*', '*');
+        let is_bold = self.head.starts_with("**") && self.num_stars >= 2;
         let is_in_list = match self.kind {
             Kind::Item => true,
             Kind::Text => prior.is_some_and(|it| it.is_in_list),

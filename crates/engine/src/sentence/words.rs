@@ -2,6 +2,8 @@
 
 /// Bytes of a word that are kept.
 const MAX_WORD_BYTES: usize = 64;
+/// Longer words are no abbreviations.
+const MAX_ABBREVIATION_BYTES: usize = 32;
 
 /// What a full stop after a word may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Word {
             let is_ordinal = is_day && BEFORE_ORDINAL.contains(&&*previous.text.to_lowercase());
             return if is_ordinal { WordKind::NeverLast } else { WordKind::Number };
         }
-        if len == MAX_WORD_BYTES || (self.is_longer && len == self.text.len()) {
+        if len > MAX_ABBREVIATION_BYTES {
             return WordKind::Plain;
         }
         // The last part of `l'art` and `Diplom-Ing`.
