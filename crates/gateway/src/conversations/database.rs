@@ -19,6 +19,10 @@ const APPLICATION_ID: i64 = 0x6272_6b63;
 const FORMAT: i64 = 1;
 /// Times are milliseconds since 1970; a message's role is 0 for the user and 1 for the assistant.
 const TABLES: &str = "
+    CREATE TABLE tenants (
+        tenant BLOB PRIMARY KEY,
+        num_conversations INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE conversations (
         id INTEGER PRIMARY KEY,
         tenant BLOB NOT NULL,
@@ -181,6 +185,9 @@ impl Database {
         let transaction = begin(&mut self.connection)?;
         let sql = "DELETE FROM conversations WHERE tenant = ?1 AND user_id = ?2";
         let num_deleted = transaction.execute(sql, params![tenant, user_id])?;
+        if num_deleted > 0 {
+            add_to_count(&transaction, tenant, -1)?;
+        }
         transaction.commit()?;
         if num_deleted > 0 {
             // The log still holds the messages until it is written back. Where a reader hinders
@@ -206,17 +213,27 @@ fn find(transaction: &Transaction<'_>, tenant: &[u8; 32], user_id: &str) -> Resu
     Ok(select.query_row(params![tenant, user_id], |row| row.get(0)).optional()?)
 }
 
-/// Deletes a tenant's oldest conversations until one more fits.
+/// Counts one more conversation of a tenant, and deletes the oldest ones that are too many then.
 fn make_room(transaction: &Transaction<'_>, tenant: &[u8; 32], max: usize) -> Result<()> {
-    let sql = "SELECT count(*) FROM conversations WHERE tenant = ?1";
-    let num: i64 = transaction.prepare_cached(sql)?.query_row([tenant], |row| row.get(0))?;
-    let num_too_many = num.saturating_add(1).saturating_sub(to_i64(max));
+    let num = add_to_count(transaction, tenant, 1)?;
+    let num_too_many = num.saturating_sub(to_i64(max));
     if num_too_many > 0 {
         let sql = "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations
             WHERE tenant = ?1 ORDER BY updated, id LIMIT ?2)";
-        transaction.prepare_cached(sql)?.execute(params![tenant, num_too_many])?;
+        let num_deleted =
+            transaction.prepare_cached(sql)?.execute(params![tenant, num_too_many])?;
+        add_to_count(transaction, tenant, -to_i64(num_deleted))?;
     }
     Ok(())
+}
+
+/// Changes a tenant's number of conversations; counting them would take longer the more there are.
+fn add_to_count(transaction: &Transaction<'_>, tenant: &[u8; 32], change: i64) -> Result<i64> {
+    let sql = "INSERT INTO tenants (tenant, num_conversations) VALUES (?1, ?2)
+        ON CONFLICT DO UPDATE SET num_conversations = num_conversations + ?2
+        RETURNING num_conversations";
+    let mut update = transaction.prepare_cached(sql)?;
+    Ok(update.query_row(params![tenant, change], |row| row.get(0))?)
 }
 
 /// Creates the file if there is none, so that nobody else can read what will stand in it.

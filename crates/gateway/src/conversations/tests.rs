@@ -588,3 +588,32 @@ async fn a_call_nobody_waits_for_is_no_harm() {
     append(&store, ANN, "u", 1).await;
     assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1");
 }
+
+/// `cargo test -p brisk-gateway --release -- --ignored --nocapture what_a_turn_costs`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_a_turn_costs() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let config = ConversationConfig { max_conversations: 20_000, ..impatient() };
+    let store = ConversationStore::open(Some(&path), config).unwrap();
+    let text = "x".repeat(500);
+    for phase in ["first turns", "later turns", "turns that make room"] {
+        let mut times = vec![];
+        for i in 0..20_000 {
+            let user_id = if phase.contains("room") { format!("v{i}") } else { format!("u{i}") };
+            let start = std::time::Instant::now();
+            store.append(ANN, &user_id, &text, &text, at(i)).await.unwrap();
+            times.push(start.elapsed());
+        }
+        times[19_000..].sort_unstable();
+        eprintln!("{phase}: median {:?} of the last 1000", times[19_500]);
+    }
+    let long: Vec<_> = (0..500).map(|it| (it, "u")).collect();
+    for (turn, user_id) in long {
+        store.append(ANN, user_id, &text, &text, at(turn)).await.unwrap();
+    }
+    let start = std::time::Instant::now();
+    let num_messages = store.load(ANN, "u", 1000).await.unwrap().len();
+    eprintln!("loading {num_messages} messages: {:?}", start.elapsed());
+}

@@ -144,3 +144,31 @@ fn many_may_ask_at_once() {
         }
     });
 }
+
+/// `cargo test -p brisk-gateway --release -- --ignored --nocapture what_trimming_costs`
+#[test]
+#[ignore = "a measurement"]
+fn what_trimming_costs() {
+    for num_bytes in [100, 500, 4000] {
+        let message = |i: usize| {
+            let role = if i.is_multiple_of(2) { Role::User } else { Role::Assistant };
+            Message { role, content: format!("{i} ").repeat(num_bytes / 4) }
+        };
+        let messages: Vec<Message> = (0..200).map(message).collect();
+        let counts = TokenCounts::default();
+        let count = |it: &Message| counts.count(it, |it| it.content.len() / 4);
+        let mut times: Vec<_> = (0..101)
+            .map(|_| {
+                let messages = messages.clone();
+                let start = std::time::Instant::now();
+                std::hint::black_box(trim(messages, count, 4, 10 * num_bytes));
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        eprintln!(
+            "200 messages of {num_bytes} bytes: median {:?}, longest {:?}",
+            times[50], times[100]
+        );
+    }
+}
