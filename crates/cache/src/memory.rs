@@ -108,9 +108,7 @@ impl<V: Value> Memory<V> {
         let map = Cache::builder()
             .max_capacity(capacity)
             .weigher(move |_slot, held: &Held<V>| match held {
-                Held::Entry(entry) => {
-                    u32::try_from(bytes_of(entry).max(least)).unwrap_or(u32::MAX)
-                }
+                Held::Entry(entry) => u32::try_from(bytes_of(entry).max(least)).unwrap_or(u32::MAX),
                 Held::Placeholder { weight } => *weight,
             })
             .expire_after(Lifetime)

@@ -105,3 +105,111 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_le_bytes(*number), rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Text(String);
+
+    impl Value for Text {
+        fn num_bytes(&self) -> usize {
+            self.0.len()
+        }
+
+        fn encode(&self) -> Vec<u8> {
+            self.0.as_bytes().to_vec()
+        }
+
+        fn decode(bytes: &[u8]) -> Option<Self> {
+            String::from_utf8(bytes.to_vec()).ok().map(Self)
+        }
+    }
+
+    const SEAL_KEY: SealKey = [7; 32];
+
+    fn key() -> Key {
+        Key { slot: [1; 32], exact: [2; 32], tenant: Tenant::new([3; 32]) }
+    }
+
+    fn entry(value: &str, label: &str, micros: u64) -> Entry<Text> {
+        Entry {
+            key: key(),
+            value: Text(value.to_owned()),
+            created: from_micros(micros),
+            expires: from_micros(micros / 2),
+            label: label.into(),
+            saved: Duration::from_micros(micros),
+            epoch: micros,
+            arrived: Duration::ZERO,
+            age_on_arrival: Duration::ZERO,
+            deadline: Duration::ZERO,
+            num_hits: AtomicU64::new(0),
+            is_shared: AtomicBool::new(false),
+        }
+    }
+
+    fn sealed(body: &[u8]) -> Vec<u8> {
+        [body, blake3::keyed_hash(&SEAL_KEY, body).as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_record_opens_in_its_own_place_alone() {
+        let record = seal(&entry("value", "label", 9), &SEAL_KEY);
+        let open = |wanted| open::<Text>(&record, &SEAL_KEY, &wanted).err();
+        assert_eq!(open(key()), None);
+        assert_eq!(open(Key { exact: [0; 32], ..key() }), None, "another spelling");
+        assert_eq!(open(Key { slot: [0; 32], ..key() }), Some(Refusal::WrongKey));
+        assert_eq!(open(Key { tenant: Tenant::LOCAL, ..key() }), Some(Refusal::WrongKey));
+        let other = super::open::<Text>(&record, &[8; 32], &key()).err();
+        assert_eq!(other, Some(Refusal::BadSeal));
+        // Sealed by ourselves, but of a format that we do not know, or with a value that we do not.
+        let body = &record[..record.len() - SEAL_BYTES];
+        for (place, byte) in [(0, 2), (163 - SEAL_BYTES, 0xff), (body.len() - 1, 0xff)] {
+            let mut body = body.to_vec();
+            body[place] = byte;
+            let opened = super::open::<Text>(&sealed(&body), &SEAL_KEY, &key());
+            assert_eq!(opened.err(), Some(Refusal::Undecodable), "{place}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_comes_back(value: String, label in ".{0,30}", micros in 0..u64::MAX / 2) {
+            let entry = entry(&value, &label, micros);
+            let opened = open::<Text>(&seal(&entry, &SEAL_KEY), &SEAL_KEY, &key()).unwrap();
+            prop_assert_eq!(opened, Opened {
+                key: entry.key,
+                epoch: entry.epoch,
+                created: entry.created,
+                expires: entry.expires,
+                saved: entry.saved,
+                label: entry.label,
+                value: entry.value,
+            });
+        }
+
+        #[test]
+        fn no_changed_record_opens(value: String, place: prop::sample::Index, bit in 0..8, cut: bool) {
+            let mut record = seal(&entry(&value, "label", 1), &SEAL_KEY);
+            let place = place.index(record.len());
+            if cut {
+                record.truncate(place);
+            } else {
+                record[place] ^= 1 << bit;
+            }
+            prop_assert_eq!(open::<Text>(&record, &SEAL_KEY, &key()).err(), Some(Refusal::BadSeal));
+        }
+
+        #[test]
+        fn no_sealed_bytes_are_more_than_refused(body: Vec<u8>) {
+            let opened = open::<Text>(&sealed(&body), &SEAL_KEY, &key());
+            prop_assert_eq!(opened.err(), Some(Refusal::Undecodable));
+        }
+    }
+}

@@ -10,8 +10,7 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    ServerErrorKind, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, aio::MultiplexedConnection,
 };
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -104,25 +103,23 @@ impl Link {
         }
     }
 
-    /// What an error reply says about the server.
+    /// What an error says about the server.
     fn judge(&self, error: &RedisError, permit: Permit, connection_id: u64) -> CallError {
-        debug!(kind = ?error.kind(), code = error.code(), "the cache's Redis refused a call");
+        debug!(kind = ?error.kind(), "a call to the cache's Redis failed");
         self.counters.redis.failures.count();
-        match (error.kind(), error.code()) {
-            (_, Some("WRONGTYPE")) => {
-                permit.succeed();
-                CallError::WrongType
-            }
-            (_, Some("OOM")) | (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => {
-                permit.succeed();
-                CallError::Refused
-            }
+        let replies = error.clone().into_server_errors().unwrap_or_default();
+        let has = |code| replies.iter().any(|(_, reply)| reply.code() == code);
+        if has("WRONGTYPE") {
+            permit.succeed();
+            CallError::WrongType
+        } else if has("OOM") || has("READONLY") {
+            permit.succeed();
+            CallError::Refused
+        } else {
             // LOADING, NOAUTH, NOPERM, MOVED and their like: the next call would be refused too.
-            _ => {
-                self.give_up(connection_id);
-                permit.fail();
-                CallError::Failed
-            }
+            self.give_up(connection_id);
+            permit.fail();
+            CallError::Failed
         }
     }
 

@@ -9,9 +9,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use brisk_cache::{
-    CacheConfig, Lookup, ManualClock, NewEntry, ResponseCache, Tenant, Tier,
-};
+use brisk_cache::{CacheConfig, Lookup, ManualClock, NewEntry, ResponseCache, Tenant, Tier};
 use support::{Text, entry, get, key, key_of, shown, small, tenant};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -24,7 +22,9 @@ async fn open(config: CacheConfig) -> (ResponseCache<Text>, Arc<ManualClock>) {
 
 /// The questions of the rows below, told apart by their key alone.
 fn questions() -> impl Iterator<Item = String> {
-    (0..26_u8).flat_map(|a| (0..26_u8).map(move |b| format!("{}{}", (b'a' + a) as char, (b'a' + b) as char)))
+    (0..26_u8).flat_map(|a| {
+        (0..26_u8).map(move |b| format!("{}{}", (b'a' + a) as char, (b'a' + b) as char))
+    })
 }
 
 #[tokio::test]
@@ -66,7 +66,10 @@ async fn an_entry_lives_for_its_time_give_or_take_a_tenth() {
         for question in questions() {
             cache.insert(NewEntry { ttl, ..entry(key(&question), "value") });
         }
-        let lives: Vec<u64> = cache.list(Tenant::LOCAL, 1000).await.iter()
+        let lives: Vec<u64> = cache
+            .list(Tenant::LOCAL, 1000)
+            .await
+            .iter()
             .map(|info| info.expires.duration_since(info.created).unwrap().as_secs())
             .collect();
         assert!(lives.iter().all(|life| (least..=most).contains(life)), "{ttl:?}: {lives:?}");
@@ -207,7 +210,11 @@ async fn neither_cap_is_passed_and_what_is_too_large_is_not_kept() {
         let stats = cache.stats();
         assert_eq!((stats.num_entries, stats.num_bytes), (0, 0), "the count came back to nothing");
     }
-    for config in [small(), CacheConfig { max_bytes: 0, ..small() }, CacheConfig { max_entries: 0, ..small() }] {
+    for config in [
+        small(),
+        CacheConfig { max_bytes: 0, ..small() },
+        CacheConfig { max_entries: 0, ..small() },
+    ] {
         let is_off = config.max_bytes == 0 || config.max_entries == 0;
         let (cache, _) = open(config).await;
         cache.insert(entry(key("large"), &"x".repeat(60_000)));

@@ -133,10 +133,16 @@ fn a_first_reader_can_fail_while_the_others_go_on() {
         "join a; join a; pub x; fail no; read 0; read 0; read 1; finish; read 1; cut 0",
         "lead follow told no end x end no",
     );
-    check("join a; join a; read 0; fail no; woken 0; woken 1; count", "lead follow wait told 1 0 1/0");
+    check(
+        "join a; join a; read 0; fail no; woken 0; woken 1; count",
+        "lead follow wait told 1 0 1/0",
+    );
     check("join a; fail no; gone; read 0; read 0; leave 0", "lead told yes no end");
     check("join a; join a; leave 0; fail no; count", "lead follow nobody 1/0");
-    check("join a; join a; fail no; fail no; leave 0; count; join a; join a", "lead follow told nobody 1/0 follow full");
+    check(
+        "join a; join a; fail no; fail no; leave 0; count; join a; join a",
+        "lead follow told nobody 1/0 follow full",
+    );
 }
 
 #[test]

@@ -22,8 +22,7 @@ fn check_distinct(a: &[(usize, &[u8])], b: &[(usize, &[u8])]) {
     let owned = |fields: &[(usize, &[u8])]| -> Vec<(usize, Vec<u8>)> {
         fields.iter().map(|(name, value)| (*name, value.to_vec())).collect()
     };
-    let (a_key, b_key) =
-        (key(Tenant::LOCAL, 1, &owned(a)), key(Tenant::LOCAL, 1, &owned(b)));
+    let (a_key, b_key) = (key(Tenant::LOCAL, 1, &owned(a)), key(Tenant::LOCAL, 1, &owned(b)));
     assert!(a_key.slot != b_key.slot && a_key.exact != b_key.exact, "{a:?} and {b:?}");
 }
 

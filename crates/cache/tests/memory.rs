@@ -56,7 +56,9 @@ fn peak_memory_is_within_five_percent_of_the_cap() {
     fill(1 << 20, 2_000, 100);
     let before = peak_resident_bytes();
     let rows = [(8_000, 10_000), (100, 1_000_000), (600, 1_000_000), (2_000, 1_000_000)];
-    for (row, (value_bytes, max_entries)) in rows.into_iter().chain([(60_000, 10_000), (600_000, 10_000)]).enumerate() {
+    for (row, (value_bytes, max_entries)) in
+        rows.into_iter().chain([(60_000, 10_000), (600_000, 10_000)]).enumerate()
+    {
         let (most, end) = fill(MAX_BYTES, value_bytes, max_entries);
         assert!(most <= 1.05, "{value_bytes}: {most:.3}");
         // The allocator's own bytes, which are counted but not seen here, are a tenth of tiny ones.

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
 #[path = "support/server.rs"]
 mod server;
+mod support;
 
 use std::{
     io::{Read, Write},
@@ -108,7 +108,8 @@ async fn redis_sees_neither_who_nor_what() {
 async fn another_secret_or_prefix_shares_nothing() {
     let Some(server) = Server::start() else { return };
     share(&open(&server).await, &key("a"), "value").await;
-    let other_prefix = RedisConfig { key_prefix: "other:".to_owned(), ..config(&server.url(), "secret") };
+    let other_prefix =
+        RedisConfig { key_prefix: "other:".to_owned(), ..config(&server.url(), "secret") };
     let random = RedisConfig { secret: Secret::PerProcess, ..config(&server.url(), "") };
     for redis in [config(&server.url(), "other"), other_prefix, random.clone(), random] {
         let (cache, _) = open_with(redis).await;
@@ -160,7 +161,7 @@ async fn what_is_not_ours_is_a_miss_a_counter_and_gone() {
         )
         .await;
     }
-    for bit in [0, 9, 100, 1000, 1500] {
+    for bit in [0, 9, 100, 1000, 1423] {
         check_refused(
             &server,
             &format!("bit {bit} flipped"),
@@ -190,11 +191,10 @@ async fn what_is_not_ours_is_a_miss_a_counter_and_gone() {
         &server,
         "the value of another secret",
         |client, name, _| {
-            let other = futures_block(async {
+            run_elsewhere(async {
                 let (other, _) = open_with(config(&server.url(), "other")).await;
                 share(&other, &key("a"), "forged").await;
             });
-            drop(other);
             let foreign = names(client).into_iter().find(|other| other != name).unwrap();
             let value: Vec<u8> = client.get(&foreign).unwrap();
             set(client, name, &value);
@@ -229,7 +229,7 @@ async fn what_is_not_ours_is_a_miss_a_counter_and_gone() {
 }
 
 /// Runs a future to its end on a thread of its own.
-fn futures_block(future: impl Future<Output = ()> + Send) {
+fn run_elsewhere(future: impl Future<Output = ()> + Send) {
     thread::scope(|scope| {
         scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(future));
     });
@@ -244,7 +244,9 @@ async fn values_that_changed_places_are_misses() {
     let mut found = Vec::new();
     for (n, key) in keys.iter().enumerate() {
         share(&writer, key, &n.to_string()).await;
-        let name = names(&mut client).into_iter().find(|name| found.iter().all(|(known, _)| known != name));
+        let name = names(&mut client)
+            .into_iter()
+            .find(|name| found.iter().all(|(known, _)| known != name));
         let name = name.unwrap();
         let value: Vec<u8> = client.get(&name).unwrap();
         found.push((name, value));
@@ -314,6 +316,7 @@ async fn removing_reaches_redis_and_stays_removed() {
     assert!(cache.report_bad(Tenant::LOCAL, &asked.slot).await);
     assert_eq!(names(&mut server.client()), [""; 0]);
     // Somebody puts the old value back.
+    cache.drain().await;
     server.client().set::<_, _, ()>(&name, &stored).unwrap();
     for key in [asked, spelled] {
         assert_eq!(shown(get(&cache, &key).await), "miss");
@@ -337,9 +340,12 @@ async fn entries_end_in_redis_and_by_any_clock() {
     let left_ms: i64 = client.pttl(&name).unwrap();
     assert!((890_000..=1_100_000).contains(&left_ms), "{left_ms}");
     client.persist::<_, ()>(&name).unwrap();
-    for (passed, jump, expected) in
-        [(500, 0, "Redis exact value"), (1101, 0, "miss"), (0, 2000, "miss"), (0, -86_400, "Redis exact value")]
-    {
+    for (passed, jump, expected) in [
+        (500, 0, "Redis exact value"),
+        (1101, 0, "miss"),
+        (0, 2000, "miss"),
+        (0, -86_400, "Redis exact value"),
+    ] {
         let (reader, clock) = open_with(config(&server.url(), "secret")).await;
         clock.advance(Duration::from_secs(passed));
         clock.set_wall((NOW + passed).checked_add_signed(jump).unwrap());
@@ -443,7 +449,11 @@ fn liar(reply: &'static [u8], times: usize) -> String {
                     let text = String::from_utf8_lossy(&request[..num_bytes]);
                     let is_handshake = text.contains("CLIENT");
                     let num_commands = text.matches("\r\nCLIENT\r\n").count();
-                    let reply = if is_handshake { b"+OK\r\n".repeat(num_commands) } else { reply.repeat(times) };
+                    let reply = if is_handshake {
+                        b"+OK\r\n".repeat(num_commands)
+                    } else {
+                        reply.repeat(times)
+                    };
                     if stream.write_all(&reply).is_err() {
                         return;
                     }
@@ -479,7 +489,8 @@ async fn no_reply_of_a_lying_server_is_more_than_a_miss() {
         (b"-\r\n", 2),
     ] {
         let what = String::from_utf8_lossy(&reply[..reply.len().min(40)]).into_owned();
-        let (cache, _) = open_with(RedisConfig::new(liar(reply, times), Secret::new("secret"))).await;
+        let (cache, _) =
+            open_with(RedisConfig::new(liar(reply, times), Secret::new("secret"))).await;
         let slowest = slowest_lookup(&cache, "question").await;
         assert!(slowest < SLOWEST, "{what:?}: {slowest:?}");
         share(&cache, &key("a"), "value").await;
@@ -515,10 +526,14 @@ async fn a_password_is_used_and_never_shown() {
     let Some(server) = Server::start() else { return };
     let mut client = server.client();
     redis::cmd("CONFIG").arg(&["SET", "requirepass", "hunter2"]).exec(&mut client).unwrap();
-    let with = |password: &str| config(&format!("redis://:{password}@127.0.0.1:{}", server.port), "s");
+    let with =
+        |password: &str| config(&format!("redis://:{password}@127.0.0.1:{}", server.port), "s");
     let (cache, _) = open_with(with("hunter2")).await;
     share(&cache, &key("a"), "value").await;
-    assert_eq!(shown(get(&open_with(with("hunter2")).await.0, &key("a")).await), "Redis exact value");
+    assert_eq!(
+        shown(get(&open_with(with("hunter2")).await.0, &key("a")).await),
+        "Redis exact value"
+    );
     let (wrong, _) = open_with(with("wrong")).await;
     assert_eq!(shown(get(&wrong, &key("a")).await), "miss");
     assert!(!format!("{:?}", with("hunter2")).contains("hunter2"));
@@ -542,7 +557,8 @@ async fn a_dropped_lookup_harms_nobody() {
     let key = key("a");
     for _ in 0..100 {
         let mut lookup = Box::pin(get(&cache, &key));
-        let poll = lookup.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        let poll =
+            lookup.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         assert!(poll.is_pending());
     }
     assert_eq!(shown(get(&cache, &key).await), "Redis exact value");

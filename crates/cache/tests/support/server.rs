@@ -1,6 +1,11 @@
 //! A real Redis on a free port, in a folder of its own, that a test can stop, hold and kill.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part of this"
+)]
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -86,7 +91,16 @@ impl Server {
 
 fn run(port: u16, folder: &tempfile::TempDir) -> Option<Child> {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ])
         .arg("--dir")
         .arg(folder.path())
         .stdout(Stdio::null())
