@@ -13,7 +13,7 @@ use tags::TagTrimmer;
 
 /// Cleans the text of one choice.
 #[derive(Debug)]
-pub struct Cleaner {
+pub(crate) struct Cleaner {
     tags: TagTrimmer,
     sentences: SentenceTracker,
     hold_from: usize,
@@ -26,7 +26,7 @@ pub struct Cleaner {
 impl Cleaner {
     /// From `hold_from` completion tokens on, text waits until its sentence is whole, so that it can
     /// be dropped if `max_tokens` cuts it off. `usize::MAX` never waits and never drops.
-    pub fn new(hold_from: usize) -> Self {
+    pub(crate) fn new(hold_from: usize) -> Self {
         Self {
             tags: TagTrimmer::default(),
             sentences: SentenceTracker::default(),
@@ -38,7 +38,7 @@ impl Cleaner {
 
     /// Takes the next piece of text, which ends with completion token number `num_tokens`; returns
     /// what may go out now.
-    pub fn push(&mut self, text: &str, num_tokens: usize) -> String {
+    pub(crate) fn push(&mut self, text: &str, num_tokens: usize) -> String {
         let text = self.tags.push(text);
         self.take(&text);
         if num_tokens < self.hold_from {
@@ -49,7 +49,7 @@ impl Cleaner {
 
     /// The text has ended; returns what still goes out. After [`FinishReason::Length`] that ends with
     /// the last whole sentence, unless part of a later one has gone out or there is none.
-    pub fn finish(mut self, reason: FinishReason) -> String {
+    pub(crate) fn finish(mut self, reason: FinishReason) -> String {
         let text = self.tags.finish();
         self.take(&text);
         let end = match reason {

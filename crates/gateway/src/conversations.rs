@@ -92,7 +92,7 @@ type Call = Box<dyn FnOnce(&mut Database) + Send>;
 
 /// The conversations of all tenants. Dropping it finishes the calls that wait and closes the file.
 #[derive(Debug)]
-pub struct ConversationStore {
+pub(crate) struct ConversationStore {
     config: ConversationConfig,
     /// `None` only while it is dropped.
     calls: Option<mpsc::Sender<Call>>,
@@ -106,7 +106,7 @@ impl ConversationStore {
     /// # Errors
     ///
     /// Says what is wrong with the file, its folder or its contents.
-    pub fn open(
+    pub(crate) fn open(
         path: Option<&Path>,
         mut config: ConversationConfig,
     ) -> Result<Self, ConversationError> {
@@ -131,7 +131,7 @@ impl ConversationStore {
     /// # Errors
     ///
     /// The user id or the message is out of bounds.
-    pub fn check(&self, user_id: &str, message: &str) -> Result<(), ConversationError> {
+    pub(crate) fn check(&self, user_id: &str, message: &str) -> Result<(), ConversationError> {
         check_user_id(user_id)?;
         self.check_message(message)
     }
@@ -143,7 +143,7 @@ impl ConversationStore {
     /// # Errors
     ///
     /// The user id is out of bounds, or the store has a problem.
-    pub async fn load(
+    pub(crate) async fn load(
         &self,
         tenant: [u8; 32],
         user_id: &str,
@@ -162,7 +162,7 @@ impl ConversationStore {
     /// # Errors
     ///
     /// The user id or a message is out of bounds, or the store has a problem.
-    pub async fn append(
+    pub(crate) async fn append(
         &self,
         tenant: [u8; 32],
         user_id: &str,
@@ -185,7 +185,7 @@ impl ConversationStore {
     /// # Errors
     ///
     /// The store has a problem.
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         tenant: [u8; 32],
         limit: usize,
@@ -202,7 +202,7 @@ impl ConversationStore {
     /// # Errors
     ///
     /// The user id is out of bounds, or the store has a problem.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         tenant: [u8; 32],
         user_id: &str,
@@ -218,7 +218,11 @@ impl ConversationStore {
     /// # Errors
     ///
     /// The user id is out of bounds, or the store has a problem.
-    pub async fn delete(&self, tenant: [u8; 32], user_id: &str) -> Result<bool, ConversationError> {
+    pub(crate) async fn delete(
+        &self,
+        tenant: [u8; 32],
+        user_id: &str,
+    ) -> Result<bool, ConversationError> {
         let user_id = check_user_id(user_id)?;
         self.call(move |it| it.delete(&tenant, &user_id)).await
     }

@@ -16,7 +16,7 @@ const DEFAULT_MAX_ENTRIES: usize = 65_536;
 /// A conversation comes again with every turn; only its new messages are tokenized. Messages are known
 /// by a keyed hash of 128 bits, so none of their text is kept.
 #[derive(Debug)]
-pub struct TokenCounts {
+pub(crate) struct TokenCounts {
     key: [u8; blake3::KEY_LEN],
     max_entries: usize,
     generations: Mutex<Generations>,
@@ -37,7 +37,7 @@ impl Default for TokenCounts {
 
 impl TokenCounts {
     /// Remembers up to `max_entries` messages (at least 2), the latest that were asked for.
-    pub fn new(max_entries: usize) -> Self {
+    pub(crate) fn new(max_entries: usize) -> Self {
         // The standard library's random keys, one for each process.
         let random = RandomState::new();
         let mut key = [0; blake3::KEY_LEN];
@@ -49,7 +49,11 @@ impl TokenCounts {
 
     /// The message's number of tokens: as remembered, or what `tokenize` says. Other callers go on
     /// while it runs.
-    pub fn count(&self, message: &Message, tokenize: impl FnOnce(&Message) -> usize) -> usize {
+    pub(crate) fn count(
+        &self,
+        message: &Message,
+        tokenize: impl FnOnce(&Message) -> usize,
+    ) -> usize {
         let id = self.id(message);
         if let Some(num_tokens) = self.find(id) {
             return num_tokens;
@@ -59,8 +63,8 @@ impl TokenCounts {
         num_tokens
     }
 
-    /// Messages remembered now.
-    pub fn num_entries(&self) -> usize {
+    #[cfg(test)]
+    fn num_entries(&self) -> usize {
         let generations = self.generations();
         generations.young.len() + generations.old.len()
     }
@@ -101,15 +105,15 @@ impl Generations {
 
 /// A conversation that was trimmed, or did not have to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trimmed {
+pub(crate) struct Trimmed {
     /// What stays, oldest first.
-    pub messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
     /// Messages that were left out.
-    pub num_messages_left_out: usize,
+    pub(crate) num_messages_left_out: usize,
     /// Their tokens, overhead included.
-    pub num_tokens_left_out: usize,
+    pub(crate) num_tokens_left_out: usize,
     /// Tokens of what stays, overhead included; above the budget only if no more could go.
-    pub num_tokens: usize,
+    pub(crate) num_tokens: usize,
 }
 
 /// Leaves out the oldest turns until the rest fits into `budget` tokens. `count` gives a message's
@@ -119,7 +123,7 @@ pub struct Trimmed {
 /// message and all that follows it. A turn, a user message with all that answers it, goes as a whole;
 /// so what stays begins with a user message. A conversation that fits is not changed.
 /// Linear: `count` is asked once for each message.
-pub fn trim(
+pub(crate) fn trim(
     mut messages: Vec<Message>,
     mut count: impl FnMut(&Message) -> usize,
     overhead_per_message: usize,
