@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     MAX_MESSAGES, MAX_TOP_LOGPROBS,
+    cache_control::{CacheControl, take_cache_control},
     error::{RequestError, clip},
     fields::{Fields, wrong_type},
     json,
@@ -48,6 +49,10 @@ pub struct ChatCompletionRequest {
     /// Options of the stream.
     #[serde(skip_serializing_if = "is_default")]
     pub stream_options: StreamOptions,
+    /// What the response cache may do, as in the header `X-Brisk-Cache-Control`.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<CacheControl>,
 }
 
 /// One message of a conversation.
@@ -99,6 +104,7 @@ impl ChatCompletionRequest {
             });
         }
         let (stream, stream_options) = take_stream(&mut fields)?;
+        let cache_control = take_cache_control(&mut fields)?;
         fields.finish(CHAT_NEUTRAL)?;
         Ok(Self {
             model,
@@ -110,6 +116,7 @@ impl ChatCompletionRequest {
             top_logprobs,
             stream,
             stream_options,
+            cache_control,
         })
     }
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     MAX_PROMPTS, MAX_TOP_LOGPROBS,
+    cache_control::{CacheControl, take_cache_control},
     error::RequestError,
     fields::{Fields, out_of_range, wrong_type},
     json,
@@ -42,6 +43,10 @@ pub struct CompletionRequest {
     /// Options of the stream.
     #[serde(skip_serializing_if = "is_default")]
     pub stream_options: StreamOptions,
+    /// What the response cache may do, as in the header `X-Brisk-Cache-Control`.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<CacheControl>,
 }
 
 /// What to continue: text or token ids, one prompt or up to 64.
@@ -79,8 +84,19 @@ impl CompletionRequest {
             });
         }
         let (stream, stream_options) = take_stream(&mut fields)?;
+        let cache_control = take_cache_control(&mut fields)?;
         fields.finish(COMPLETION_NEUTRAL)?;
-        Ok(Self { model, prompt, sampling, max_tokens, logprobs, echo, stream, stream_options })
+        Ok(Self {
+            model,
+            prompt,
+            sampling,
+            max_tokens,
+            logprobs,
+            echo,
+            stream,
+            stream_options,
+            cache_control,
+        })
     }
 }
 

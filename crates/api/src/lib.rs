@@ -1,4 +1,5 @@
-//! The words that go over the wire: OpenAI's request, reply and error shapes, and a strict reader for them.
+//! The words that go over the wire: request, reply and error shapes of OpenAI and of the assistant
+//! endpoints, and a strict reader for them.
 //!
 //! Requests are read in two steps. [`json::parse`] turns bytes into a value and refuses what other
 //! readers might understand differently (duplicate keys, deep nesting, numbers that are none).
@@ -11,8 +12,12 @@
 //! assert_eq!(error.param(), Some("top_k"));
 //! ```
 
+pub mod assistant;
+pub mod cache;
+mod cache_control;
 pub mod chat;
 pub mod completion;
+pub mod conversation;
 mod error;
 mod fields;
 pub mod json;
@@ -22,8 +27,12 @@ mod neutral;
 mod sampling;
 mod usage;
 
+pub use cache_control::{CACHE_CONTROL_FIELD, CACHE_CONTROL_HEADER, CacheControl};
 pub use error::{ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError, clip};
-pub use neutral::{CHAT_NEUTRAL, COMPLETION_NEUTRAL, Neutral};
+pub use neutral::{
+    CHAT_NEUTRAL, CHAT_TURN_NEUTRAL, COMPLETION_NEUTRAL, Neutral, QUERY_NEUTRAL,
+    QUERY_STREAM_NEUTRAL,
+};
 pub use sampling::{LogitBias, Sampling, Stop, StreamOptions};
 pub use usage::{CompletionTokensDetails, PromptTokensDetails, Timings, Usage};
 

@@ -146,6 +146,23 @@ pub const COMPLETION_NEUTRAL: &[Neutral] = &[
     neutral("xtc_threshold", "null", |_| false),
 ];
 
+/// Of `/api/query`.
+pub const QUERY_NEUTRAL: &[Neutral] = &[
+    LABELS[0],
+    LABELS[5],
+    neutral("stream", "false (`/api/query/stream` streams)", |v| *v == false),
+];
+
+/// Of `/api/query/stream`.
+pub const QUERY_STREAM_NEUTRAL: &[Neutral] = &[
+    LABELS[0],
+    LABELS[5],
+    neutral("stream", "true (`/api/query` answers in one piece)", |v| *v == true),
+];
+
+/// Of `/api/chat`.
+pub const CHAT_TURN_NEUTRAL: &[Neutral] = &[LABELS[0], LABELS[5]];
+
 /// Of one message. An assistant's message comes back from clients with the empty fields of its reply.
 pub(crate) const MESSAGE_NEUTRAL: &[Neutral] = &[
     neutral("annotations", "[]", is_empty_array),

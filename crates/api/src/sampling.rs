@@ -158,14 +158,14 @@ pub(crate) fn agreeing<T: PartialEq + Copy + Into<f64>>(
     }
 }
 
-fn take_repetition_penalty(fields: &mut Fields) -> Result<Option<f32>, RequestError> {
+pub(crate) fn take_repetition_penalty(fields: &mut Fields) -> Result<Option<f32>, RequestError> {
     let value = fields.number("repetition_penalty", 0.0..=10.0, true)?;
     let alias = fields.number("repeat_penalty", 0.0..=10.0, true)?;
     agreeing(("repetition_penalty", value), ("repeat_penalty", alias))
 }
 
 /// Any 64-bit integer; the upper half of the unsigned ones wraps, so each keeps a stream of its own.
-fn take_seed(fields: &mut Fields) -> Result<Option<i64>, RequestError> {
+pub(crate) fn take_seed(fields: &mut Fields) -> Result<Option<i64>, RequestError> {
     let Some(value) = fields.take("seed") else { return Ok(None) };
     match &value {
         Value::Number(number) if !number.is_f64() => {
@@ -175,7 +175,7 @@ fn take_seed(fields: &mut Fields) -> Result<Option<i64>, RequestError> {
     }
 }
 
-fn take_stop(fields: &mut Fields) -> Result<Option<Stop>, RequestError> {
+pub(crate) fn take_stop(fields: &mut Fields) -> Result<Option<Stop>, RequestError> {
     match fields.take("stop") {
         None => Ok(None),
         Some(Value::Array(values)) if values.len() > MAX_STOPS => Err(RequestError::OutOfRange {

@@ -61,6 +61,8 @@ pub struct Timings {
     pub predicted_per_token_ms: f64,
     /// Tokens generated in a second.
     pub predicted_per_second: f64,
+    /// Milliseconds for looking into the response cache.
+    pub cache_lookup_ms: f64,
     /// Milliseconds from the queue's entrance to the first step.
     pub queue_ms: f64,
     /// Milliseconds for the chat template and the tokenizer.

@@ -121,7 +121,8 @@ fn task(name: &str, matches: &ArgMatches) -> Task {
 
 /// The whole command line.
 fn command() -> Command {
-    let serve_groups = [Group::Model, Group::Compute, Group::Engine, Group::Server];
+    let serve_groups =
+        [Group::Model, Group::Compute, Group::Engine, Group::Server, Group::Assistant, Group::Kept];
     let generate_groups = [Group::Model, Group::Compute, Group::Engine];
     let compute_groups = [Group::Model, Group::Compute];
     let top = Command::new("brisk")
@@ -322,7 +323,11 @@ fn setting(setting: &'static Setting) -> Arg {
         .aliases(setting.flag_aliases())
         .value_name(setting.kind.placeholder())
         .allow_hyphen_values(matches!(setting.kind, Kind::Number { .. }))
-        .help_heading("Settings")
+        .help_heading(match setting.group {
+            Group::Assistant => "Assistant endpoints",
+            Group::Kept => "Kept replies and conversations",
+            _ => "Settings",
+        })
         .help(help);
     let arg = if setting.name == "model" { arg.short('m') } else { arg };
     match setting.kind {

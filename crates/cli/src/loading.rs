@@ -90,12 +90,17 @@ fn name_of(path: &Path) -> String {
     stem
 }
 
-/// Starts the threads that compute.
-pub(crate) fn compute(config: &Config) -> Result<Arc<Compute>> {
-    let cpu = match config.cpu {
+/// The instructions to compute with.
+pub(crate) fn cpu(config: &Config) -> Result<Cpu> {
+    Ok(match config.cpu {
         Some(level) => Cpu::forced(level)?,
         None => Cpu::detect(),
-    };
+    })
+}
+
+/// Starts the threads that compute.
+pub(crate) fn compute(config: &Config) -> Result<Arc<Compute>> {
+    let cpu = cpu(config)?;
     let num_threads = config.threads.unwrap_or_else(machine::num_physical_cores);
     tracing::info!(kernels = %cpu, num_threads, "computing");
     Ok(Arc::new(Compute::new(cpu, num_threads)))

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod config;
+mod identity;
 mod loading;
 mod logging;
 mod machine;

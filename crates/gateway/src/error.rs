@@ -1,7 +1,10 @@
 //! Why a request gets no reply, or not all of it.
 
+use brisk_cache::CacheError;
 use brisk_engine::{GenerationError, SubmitError};
 use thiserror::Error;
+
+use crate::conversations::ConversationError;
 
 /// A request that failed, by situation.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -43,8 +46,31 @@ pub enum GatewayError {
     /// The generation broke on its way.
     #[error(transparent)]
     Generation(#[from] GenerationError),
+    /// Caller's move or ours, by the store's own words.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+    /// Operator's move: no conversations are kept here.
+    #[error("this server keeps no conversations")]
+    NoConversations,
     /// Our fault: a part of the program panicked while it prepared the prompt.
     #[error("preparing the prompt failed: {reason}")]
+    Panicked {
+        /// What is known of it.
+        reason: String,
+    },
+}
+
+/// A store that cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The response cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The conversations.
+    #[error(transparent)]
+    Conversations(#[from] ConversationError),
+    /// Our fault: opening panicked.
+    #[error("opening the conversations failed: {reason}")]
     Panicked {
         /// What is known of it.
         reason: String,

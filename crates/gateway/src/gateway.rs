@@ -1,19 +1,27 @@
-//! The gateway: finds the model, prepares the prompt, asks the engine.
+//! The gateway: finds the model, and whatever answers a request without it.
 
 use std::{
-    sync::OnceLock,
-    time::{Duration, Instant, SystemTime},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use brisk_engine::{
-    EngineHandle, EngineStats, GenerationError, GenerationRequest, ModelInfo, SubmitError,
-};
+use brisk_cache::{CacheConfig, CacheStats, Digest, EntryInfo, ResponseCache, Tenant};
+use brisk_engine::{EngineHandle, EngineStats, ModelInfo};
+use brisk_tokenizer::{ChatMessage, Specials};
+use tokio::task::spawn_blocking;
 
 use crate::{
-    error::GatewayError,
-    prepare::{Prepared, Workplaces, chat_prompt, raw_prompts},
-    reply::{Reply, Source, ms_since},
-    request::{ChatRequest, CompletionRequest, Options},
+    conversations::{ConversationConfig, ConversationInfo, ConversationStore, StoredMessage},
+    error::{GatewayError, OpenError},
+    history::{TokenCounts, trim},
+    job::{Deadline, Input, Job},
+    key::Partition,
+    prepare::{Workplaces, on_worker},
+    replies::Replies,
+    reply::{CacheReport, Origin, Reply},
+    request::{ChatRequest, CompletionRequest, Message, Options, Role, TurnRequest},
+    turn::{HistoryReport, OpenTurn},
 };
 
 /// Bytes of an unknown model's name that an error repeats.
@@ -37,6 +45,17 @@ impl Default for GatewayConfig {
     }
 }
 
+/// What a gateway keeps.
+#[derive(Clone, Debug, Default)]
+pub struct StoreConfig {
+    /// Replies, to give them again.
+    pub cache: Option<CacheConfig>,
+    /// Conversations of clients that send one message at a time.
+    pub conversations: Option<ConversationConfig>,
+    /// Where these outlive the process; `None` keeps them in memory.
+    pub conversations_file: Option<PathBuf>,
+}
+
 /// A name that requests may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelEntry {
@@ -55,34 +74,73 @@ pub struct ModelEntry {
 pub struct Gateway {
     engine: OnceLock<Attached>,
     config: GatewayConfig,
-    preparing: Workplaces,
+    preparing: Arc<Workplaces>,
+    replies: Option<Arc<Replies>>,
+    conversations: Option<Arc<ConversationStore>>,
 }
 
 #[derive(Debug)]
 struct Attached {
     handle: EngineHandle,
     since: SystemTime,
+    /// Everything about the engine that a kept reply depends on.
+    identity: Box<[u8]>,
+    /// Whether the chat template writes the date into its prompts.
+    reads_clock: bool,
+    token_counts: Arc<TokenCounts>,
+    /// Measured when a conversation needs it first.
+    overhead: Arc<OnceLock<Overhead>>,
 }
 
 impl Gateway {
-    /// A gateway to an engine that runs.
+    /// A gateway to an engine that runs, which keeps nothing.
     pub fn new(engine: EngineHandle, config: GatewayConfig) -> Self {
         let gateway = Self::loading(config);
-        gateway.attach(engine);
+        gateway.attach(engine, b"");
         gateway
     }
 
     /// A gateway whose engine comes later: until [`Gateway::attach`], requests fail with
-    /// [`GatewayError::Loading`].
+    /// [`GatewayError::Loading`]. It keeps nothing.
     pub fn loading(config: GatewayConfig) -> Self {
-        let preparing = Workplaces::new(config.max_preparing);
-        Self { engine: OnceLock::new(), config, preparing }
+        let preparing = Arc::new(Workplaces::new(config.max_preparing));
+        Self { engine: OnceLock::new(), config, preparing, replies: None, conversations: None }
+    }
+
+    /// A gateway that keeps replies and conversations; its engine comes later.
+    ///
+    /// # Errors
+    ///
+    /// A store that cannot be opened.
+    pub async fn open(config: GatewayConfig, stores: StoreConfig) -> Result<Self, OpenError> {
+        let mut gateway = Self::loading(config);
+        if let Some(cache) = stores.cache {
+            gateway.replies = Some(Arc::new(Replies::new(ResponseCache::open(cache).await?)));
+        }
+        if let Some(conversations) = stores.conversations {
+            let path = stores.conversations_file;
+            let open = move || ConversationStore::open(path.as_deref(), conversations);
+            let opened = spawn_blocking(open).await;
+            let opened = opened.map_err(|error| OpenError::Panicked { reason: error.to_string() });
+            gateway.conversations = Some(Arc::new(opened??));
+        }
+        Ok(gateway)
     }
 
     /// Gives the gateway its engine. Only the first one counts.
-    pub fn attach(&self, engine: EngineHandle) {
-        let since = SystemTime::now();
-        if self.engine.set(Attached { handle: engine, since }).is_err() {
+    ///
+    /// `identity` stands for the model's bytes and the arithmetic that runs them: replies are kept
+    /// under it, so two engines that may answer differently must not share one.
+    pub fn attach(&self, engine: EngineHandle, identity: &[u8]) {
+        let attached = Attached {
+            since: SystemTime::now(),
+            identity: identity.into(),
+            reads_clock: engine.chat_template().source().contains("strftime_now"),
+            token_counts: Arc::new(TokenCounts::default()),
+            overhead: Arc::default(),
+            handle: engine,
+        };
+        if self.engine.set(attached).is_err() {
             tracing::warn!("the gateway has an engine already; the second one is not used");
         }
     }
@@ -109,7 +167,7 @@ impl Gateway {
 
     /// Every name that a request may ask for, the model's own first.
     pub fn models(&self) -> Vec<ModelEntry> {
-        let Some(Attached { handle, since }) = self.engine.get() else { return Vec::new() };
+        let Some(Attached { handle, since, .. }) = self.engine.get() else { return Vec::new() };
         let model = handle.model();
         let names = std::iter::once(&model.name).chain(&self.config.aliases);
         names
@@ -136,9 +194,9 @@ impl Gateway {
     /// Everything that is known to be wrong before the first token.
     pub async fn chat(&self, request: ChatRequest) -> Result<Reply, GatewayError> {
         let started = Instant::now();
-        let engine = self.admit(&request.options)?;
-        let prepared = chat_prompt(&self.preparing, engine, request.messages).await?;
-        submit(engine, vec![prepared], request.options, None, started)
+        let ChatRequest { messages, is_cleaned, default_max_tokens, options } = request;
+        let input = Input::Chat { messages: Arc::new(messages), is_cleaned };
+        self.answer(input, default_max_tokens, options, started).await
     }
 
     /// Continues raw prompts, side by side.
@@ -148,67 +206,257 @@ impl Gateway {
     /// Everything that is known to be wrong before the first token.
     pub async fn complete(&self, request: CompletionRequest) -> Result<Reply, GatewayError> {
         let started = Instant::now();
-        let engine = self.admit(&request.options)?;
-        let contexts = self.config.max_contexts_per_request;
-        let max_tokens = contexts.saturating_mul(engine.model().max_model_len);
         let CompletionRequest { prompts, echo, default_max_tokens, options } = request;
-        let prepared = raw_prompts(&self.preparing, engine, prompts, echo, max_tokens).await?;
-        submit(engine, prepared, options, Some(default_max_tokens), started)
+        let input = Input::Raw { prompts: Arc::new(prompts), echo };
+        self.answer(input, Some(default_max_tokens), options, started).await
     }
 
-    /// The engine that serves these options, if it takes requests at all. A request that the queue
-    /// would refuse is refused here, before any work goes into its prompt.
-    fn admit(&self, options: &Options) -> Result<&EngineHandle, GatewayError> {
-        let Attached { handle, .. } = self.engine.get().ok_or(GatewayError::Loading)?;
-        if let Some(model) = &options.model {
-            let known = *model == handle.model().name || self.config.aliases.contains(model);
-            if !known {
-                return Err(GatewayError::UnknownModel { model: clip(model) });
+    /// Continues a conversation that the gateway keeps: the request brings its newest message alone.
+    /// The turn is kept once its reply is whole; of two turns at the same time the one that ends
+    /// later comes later.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is known to be wrong before the first token.
+    pub async fn converse(&self, request: TurnRequest) -> Result<Reply, GatewayError> {
+        let started = Instant::now();
+        let store = self.conversations()?;
+        let attached = self.attached(&request.options)?;
+        let TurnRequest {
+            user_id,
+            message,
+            system,
+            max_context_tokens,
+            default_max_tokens,
+            options,
+        } = request;
+        let tenant = *options.tenant.as_bytes();
+        store.check(&user_id, &message)?;
+        let earlier = store.load(tenant, &user_id, usize::MAX).await?;
+        let system = system.map(|content| Message { role: Role::System, content });
+        let newest = Message { role: Role::User, content: message.clone() };
+        let messages = system.into_iter().chain(earlier).chain([newest]).collect();
+        let budget = prompt_budget(attached, &options, default_max_tokens, max_context_tokens);
+        let (messages, history) = self.trim(attached, messages, budget).await?;
+        let input = Input::Chat { messages: Arc::new(messages), is_cleaned: true };
+        let mut reply = self.answer(input, Some(default_max_tokens), options, started).await?;
+        let store = Arc::clone(store);
+        let keep = move |reply: String| async move {
+            store.append(tenant, &user_id, &message, &reply, SystemTime::now()).await
+        };
+        reply.set_turn(OpenTurn::new(move |reply| Box::pin(keep(reply))), history);
+        Ok(reply)
+    }
+
+    /// The tenant's conversations by user, at most `limit` after the user `after`.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn list_conversations(
+        &self,
+        tenant: Tenant,
+        limit: usize,
+        after: Option<String>,
+    ) -> Result<Vec<ConversationInfo>, GatewayError> {
+        Ok(self.conversations()?.list(*tenant.as_bytes(), limit, after.as_deref()).await?)
+    }
+
+    /// The newest `limit` messages of a conversation before message `before`, oldest first;
+    /// `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn read_conversation(
+        &self,
+        tenant: Tenant,
+        user_id: &str,
+        limit: usize,
+        before: Option<u64>,
+    ) -> Result<Option<Vec<StoredMessage>>, GatewayError> {
+        Ok(self.conversations()?.read(*tenant.as_bytes(), user_id, limit, before).await?)
+    }
+
+    /// Deletes a conversation; false where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn delete_conversation(
+        &self,
+        tenant: Tenant,
+        user_id: &str,
+    ) -> Result<bool, GatewayError> {
+        Ok(self.conversations()?.delete(*tenant.as_bytes(), user_id).await?)
+    }
+
+    /// The response cache's figures, if there is one.
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.replies.as_ref().map(|replies| replies.store.stats())
+    }
+
+    /// The tenant's kept replies, newest first, at most `limit`.
+    pub async fn cache_entries(&self, tenant: Tenant, limit: usize) -> Vec<EntryInfo> {
+        match &self.replies {
+            Some(replies) => replies.store.list(tenant, limit).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Forgets a kept reply; false where there is none.
+    pub async fn cache_remove(&self, tenant: Tenant, slot: &Digest) -> bool {
+        match &self.replies {
+            Some(replies) => replies.store.remove(tenant, slot).await,
+            None => false,
+        }
+    }
+
+    /// Forgets a kept reply that was wrong for a question, and lets its place serve equal questions
+    /// alone from now on; false where there is none.
+    pub async fn cache_report_bad(&self, tenant: Tenant, slot: &Digest) -> bool {
+        match &self.replies {
+            Some(replies) => replies.store.report_bad(tenant, slot).await,
+            None => false,
+        }
+    }
+
+    /// Forgets all kept replies of the tenant, also those that other instances hold.
+    pub async fn cache_flush(&self, tenant: Tenant) {
+        if let Some(replies) = &self.replies {
+            replies.store.flush(tenant).await;
+        }
+    }
+
+    async fn answer(
+        &self,
+        input: Input,
+        default_max_tokens: Option<usize>,
+        options: Options,
+        started: Instant,
+    ) -> Result<Reply, GatewayError> {
+        let attached = self.attached(&options)?;
+        let engine = attached.handle.clone();
+        let Options { params, num_choices, deadline, tenant, cache, .. } = options;
+        let is_reproducible = params.is_greedy() || params.seed.is_some();
+        // Each of several sampled choices is to be another one.
+        let may_keep = is_reproducible || (cache.sampled && num_choices == 1);
+        let max_prompt_tokens =
+            self.config.max_contexts_per_request.saturating_mul(engine.model().max_model_len);
+        let job = Job {
+            engine: engine.clone(),
+            preparing: Arc::clone(&self.preparing),
+            input,
+            params,
+            num_choices,
+            default_max_tokens,
+            max_prompt_tokens,
+            deadline: deadline.map(|time| Deadline { started, time }),
+        };
+        match &self.replies {
+            Some(replies) if may_keep && (cache.read || cache.write) => {
+                let day = attached.reads_clock.then(today);
+                let identity = &attached.identity;
+                let is_normalized = cache.normalized;
+                let partition = Partition { tenant, identity, day, is_normalized };
+                replies.answer(job, partition, cache, started).await
+            }
+            _ => {
+                let origin = Origin::Generation(job.begin().await?);
+                let num_choices = job.num_choices_in_all();
+                Ok(Reply::new(engine, origin, num_choices, started, CacheReport::default()))
             }
         }
-        if !handle.is_accepting() {
-            return Err(SubmitError::ShuttingDown.into());
+    }
+
+    /// Leaves the oldest turns out until the messages fit into `budget` tokens.
+    async fn trim(
+        &self,
+        attached: &Attached,
+        messages: Vec<Message>,
+        budget: usize,
+    ) -> Result<(Vec<Message>, HistoryReport), GatewayError> {
+        let (engine, counts) = (attached.handle.clone(), Arc::clone(&attached.token_counts));
+        let overhead = Arc::clone(&attached.overhead);
+        let max_waiting = engine.config().max_queued_requests;
+        on_worker(&self.preparing, max_waiting, move || {
+            let Overhead { per_message, base } = *overhead.get_or_init(|| Overhead::of(&engine));
+            let tokens_of = |text: &str| engine.tokenizer().encode(text, Specials::AsText).len();
+            let count =
+                |message: &Message| counts.count(message, |message| tokens_of(&message.content));
+            let trimmed = trim(messages, count, per_message, budget.saturating_sub(base));
+            let num_messages_left_out = trimmed.num_messages_left_out;
+            let num_tokens_left_out = trimmed.num_tokens_left_out;
+            (trimmed.messages, HistoryReport { num_messages_left_out, num_tokens_left_out })
+        })
+        .await
+    }
+
+    fn conversations(&self) -> Result<&Arc<ConversationStore>, GatewayError> {
+        self.conversations.as_ref().ok_or(GatewayError::NoConversations)
+    }
+
+    /// The engine that serves these options.
+    fn attached(&self, options: &Options) -> Result<&Attached, GatewayError> {
+        let attached = self.engine.get().ok_or(GatewayError::Loading)?;
+        match &options.model {
+            Some(model)
+                if *model != attached.handle.model().name
+                    && !self.config.aliases.contains(model) =>
+            {
+                Err(GatewayError::UnknownModel { model: clip(model) })
+            }
+            _ => Ok(attached),
         }
-        let num_waiting = handle.stats().num_queued_requests;
-        let max_queued_requests = handle.config().max_queued_requests;
-        if num_waiting >= max_queued_requests {
-            return Err(SubmitError::QueueFull { num_waiting, max_queued_requests }.into());
-        }
-        Ok(handle)
     }
 }
 
-fn submit(
-    engine: &EngineHandle,
-    prompts: Vec<Prepared>,
-    options: Options,
-    default_max_tokens: Option<usize>,
-    started: Instant,
-) -> Result<Reply, GatewayError> {
-    let tokenize_ms = ms_since(started);
-    let Options { params, num_choices, deadline, .. } = options;
-    let mut sources = Vec::with_capacity(prompts.len());
-    for Prepared { tokens, echo } in prompts {
-        let deadline = deadline.map(|deadline| remaining(deadline, started)).transpose()?;
-        let mut params = params.clone();
-        if let (None, Some(default)) = (params.max_tokens, default_max_tokens) {
-            // A prompt that fills the context still gets one token.
-            let room = engine.model().max_model_len.saturating_sub(tokens.len()).max(1);
-            params.max_tokens = Some(default.min(room));
-        }
-        let request = GenerationRequest { prompt: tokens, params, num_choices, deadline };
-        // An error drops the sources so far, which cancels them.
-        sources.push(Source { stream: engine.submit(request)?, echo });
-    }
-    Ok(Reply::new(engine.clone(), sources, num_choices, started, tokenize_ms))
+/// Tokens that a conversation's prompt may have: what the reply leaves of the context.
+fn prompt_budget(
+    attached: &Attached,
+    options: &Options,
+    default_max_tokens: usize,
+    max_context_tokens: Option<usize>,
+) -> usize {
+    let max_model_len = attached.handle.model().max_model_len;
+    // A default takes no more than half of a small context.
+    let reserved = options.params.max_tokens.unwrap_or(default_max_tokens.min(max_model_len / 2));
+    let budget = max_model_len.saturating_sub(reserved);
+    max_context_tokens.map_or(budget, |max| max.min(budget))
 }
 
-/// What is left of a deadline that began at `started`.
-fn remaining(deadline: Duration, started: Instant) -> Result<Duration, GatewayError> {
-    deadline.checked_sub(started.elapsed()).ok_or_else(|| {
-        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        GenerationError::DeadlineExceeded { deadline_ms }.into()
-    })
+/// What the chat template adds to the texts of a conversation.
+#[derive(Clone, Copy, Debug)]
+struct Overhead {
+    /// Tokens around each message.
+    per_message: usize,
+    /// Tokens around the whole.
+    base: usize,
+}
+
+impl Overhead {
+    /// Measured on conversations of one and of three messages of one letter.
+    fn of(engine: &EngineHandle) -> Self {
+        let num_tokens = |roles: &[Role]| {
+            let messages = roles.iter().map(|role| ChatMessage::new(role.name(), "a"));
+            let messages: Vec<_> = messages.collect();
+            let prompt = engine.chat_template().render(&messages, engine.tokenizer(), true).ok()?;
+            Some(engine.tokenizer().encode_prompt(&prompt).len())
+        };
+        let one = num_tokens(&[Role::User]);
+        let three = num_tokens(&[Role::User, Role::Assistant, Role::User]);
+        let (Some(one), Some(three)) = (one, three) else { return Self::GUESS };
+        let per_message = three.saturating_sub(one).div_ceil(2).saturating_sub(1);
+        Self { per_message, base: one.saturating_sub(per_message + 1) }
+    }
+
+    /// For a template that refuses such conversations.
+    const GUESS: Self = Self { per_message: 16, base: 16 };
+}
+
+/// Days since 1970 (UTC).
+fn today() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs() / 86_400)
 }
 
 /// A client's text, short enough to repeat.

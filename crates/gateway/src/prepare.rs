@@ -73,7 +73,7 @@ impl Drop for Waits<'_> {
 /// Runs `work` on a blocking thread once one of `places` is free; as many may wait for that as for
 /// the engine. A caller that goes away leaves running work its place, so no more than there are
 /// places ever run.
-async fn on_worker<T: Send + 'static>(
+pub(crate) async fn on_worker<T: Send + 'static>(
     places: &Workplaces,
     max_waiting: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -91,11 +91,11 @@ async fn on_worker<T: Send + 'static>(
 pub(crate) async fn chat_prompt(
     places: &Workplaces,
     engine: &EngineHandle,
-    messages: Vec<Message>,
+    messages: Arc<Vec<Message>>,
 ) -> Result<Prepared, GatewayError> {
     let (engine, max_waiting) = (engine.clone(), engine.config().max_queued_requests);
     on_worker(places, max_waiting, move || {
-        let messages: Vec<_> = messages
+        let messages: Vec<_> = Arc::unwrap_or_clone(messages)
             .into_iter()
             .map(|message| ChatMessage::new(message.role.name(), message.content))
             .collect();
@@ -112,7 +112,7 @@ pub(crate) async fn chat_prompt(
 pub(crate) async fn raw_prompts(
     places: &Workplaces,
     engine: &EngineHandle,
-    prompts: Vec<Prompt>,
+    prompts: Arc<Vec<Prompt>>,
     echo: bool,
     max_prompt_tokens: usize,
 ) -> Result<Vec<Prepared>, GatewayError> {
@@ -120,7 +120,7 @@ pub(crate) async fn raw_prompts(
     on_worker(places, max_waiting, move || {
         let mut prepared = Vec::with_capacity(prompts.len());
         let mut num_prompt_tokens = 0;
-        for prompt in prompts {
+        for prompt in Arc::unwrap_or_clone(prompts) {
             let next = raw_prompt(&engine, prompt, echo);
             num_prompt_tokens += next.tokens.len();
             prepared.push(next);

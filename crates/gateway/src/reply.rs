@@ -1,148 +1,142 @@
-//! A reply on its way: text as it is generated, then counts and times.
+//! A reply on its way to a client, wherever it comes from.
 
 use std::{
-    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use brisk_engine::{EngineHandle, Event, FinishReason, Summary, TokenEvent, TokenStream};
+use brisk_cache::{Digest, Reader, Tier};
+use brisk_engine::EngineHandle;
+use tokio::time::{Sleep, sleep_until};
 
-use crate::error::GatewayError;
+use crate::{
+    error::GatewayError,
+    event::{Delta, ReplyEvent},
+    flight::FlightEvent,
+    generation::{Generation, ms_since},
+    job::Deadline,
+    replay::Replay,
+    turn::{HistoryReport, OpenTurn},
+};
 
-/// One step of a reply.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ReplyEvent {
-    /// A token came; its text may be empty while a character or a stop text is incomplete.
-    Delta(Delta),
-    /// A choice ended.
-    Finished {
-        /// Which choice.
-        choice: usize,
-        /// Text that was held back until now.
-        text: String,
-        /// Why it ended.
-        reason: FinishReason,
-    },
-    /// Everything ended well; the last event.
-    Done(ReplySummary),
-}
-
-/// A token's text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Delta {
-    /// Which choice: prompt number times choices per prompt, plus the choice.
-    pub choice: usize,
-    /// Text to append.
-    pub text: String,
-    /// False only for a prompt that is repeated at the beginning (`echo`).
-    pub is_generated: bool,
-    /// Log probabilities, if asked for; never for an end-of-text token, which shows no text.
-    pub logprobs: Option<TokenLogprobs>,
-}
-
-/// A token with its log probability and the likeliest others.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenLogprobs {
-    /// The chosen token.
-    pub token: LikelyToken,
-    /// The likeliest tokens, best first.
-    pub top: Vec<LikelyToken>,
-}
-
-/// A token as text and bytes, and how likely it was.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LikelyToken {
-    /// Text for people.
-    pub text: String,
-    /// The bytes that it adds to the reply.
-    pub bytes: Vec<u8>,
-    /// Natural log probability under the model.
-    pub logprob: f32,
-}
-
-/// Counts and times of a whole reply.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ReplySummary {
-    /// Tokens in all prompts.
-    pub num_prompt_tokens: usize,
-    /// Prompt tokens that the prefix cache already held.
-    pub num_cached_tokens: usize,
-    /// Tokens generated.
-    pub num_completion_tokens: usize,
-    /// Times.
-    pub timings: ReplyTimings,
-}
-
-/// Milliseconds by phase. Prompts of one request run side by side: the longest counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ReplyTimings {
-    /// Template and tokenizer.
-    pub tokenize_ms: f64,
-    /// From the queue's entrance to the first step.
-    pub queue_ms: f64,
-    /// From the first step to the first token.
-    pub prefill_ms: f64,
-    /// From the first token to the last.
-    pub decode_ms: f64,
-    /// From the request's arrival in the gateway to its first token.
-    pub time_to_first_token_ms: f64,
-}
-
-/// A reply on its way. Dropping it cancels what is not generated yet.
+/// A reply on its way. Dropping it cancels what is not generated yet, unless others wait for the
+/// same generation.
 #[derive(Debug)]
 pub struct Reply {
     engine: EngineHandle,
-    sources: Vec<Source>,
-    /// Where the next round of polling begins, so that no prompt starves the others.
-    next_source: usize,
-    ready: VecDeque<ReplyEvent>,
-    summary: ReplySummary,
-    started: Instant,
-    has_first_token: bool,
+    origin: Origin,
     num_choices: usize,
+    started: Instant,
+    /// Milliseconds to the first generated token, once it came.
+    first_token_ms: Option<f64>,
+    cache: CacheReport,
+    history: Option<HistoryReport>,
+    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    /// The conversation that this reply belongs to.
+    turn: Option<OpenTurn>,
     ended: bool,
 }
 
-/// One prompt's generation.
+/// What the response cache did for a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CacheReport {
+    /// Whether the reply is a kept one.
+    pub status: CacheStatus,
+    /// Names the entry: the kept one, or the one that this reply may become.
+    pub key: Option<Digest>,
+    /// Age of the kept reply.
+    pub age: Option<Duration>,
+    /// Where the kept reply was.
+    pub tier: Option<Tier>,
+    /// Time that generating the kept reply took.
+    pub saved: Duration,
+    /// Milliseconds that the lookup took.
+    pub lookup_ms: f64,
+}
+
+/// Where a reply comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheStatus {
+    /// A kept reply to the same request.
+    Hit,
+    /// A kept reply to a request that differs in the spelling of its last question.
+    HitNormalized,
+    /// Generated now.
+    Miss,
+    /// Generated now, and the cache had no part in it.
+    #[default]
+    Bypass,
+    /// Generated now, for an equal request that came before.
+    Coalesced,
+}
+
+impl CacheStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] =
+        [Self::Hit, Self::HitNormalized, Self::Miss, Self::Bypass, Self::Coalesced];
+
+    /// The word for headers and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::HitNormalized => "hit-normalized",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+            Self::Coalesced => "coalesced",
+        }
+    }
+
+    /// Whether the reply was kept from an earlier request.
+    pub fn is_hit(self) -> bool {
+        matches!(self, Self::Hit | Self::HitNormalized)
+    }
+}
+
+/// Who makes the events.
 #[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) stream: TokenStream,
-    pub(crate) echo: Option<String>,
+pub(crate) enum Origin {
+    /// The engine, for this reply alone.
+    Generation(Generation),
+    /// A generation that equal requests share.
+    Flight(Reader<Arc<FlightEvent>>),
+    /// The response cache.
+    Replay(Replay),
 }
 
 impl Reply {
     pub(crate) fn new(
         engine: EngineHandle,
-        mut sources: Vec<Source>,
+        origin: Origin,
         num_choices: usize,
         started: Instant,
-        tokenize_ms: f64,
+        cache: CacheReport,
     ) -> Self {
-        let mut ready = VecDeque::new();
-        for (i, source) in sources.iter_mut().enumerate() {
-            let Some(text) = source.echo.take() else { continue };
-            ready.extend((0..num_choices).map(|choice| {
-                ReplyEvent::Delta(Delta {
-                    choice: i * num_choices + choice,
-                    text: text.clone(),
-                    is_generated: false,
-                    logprobs: None,
-                })
-            }));
-        }
-        let timings = ReplyTimings { tokenize_ms, ..ReplyTimings::default() };
         Self {
             engine,
-            sources,
-            next_source: 0,
-            ready,
-            summary: ReplySummary { timings, ..ReplySummary::default() },
-            started,
-            has_first_token: false,
+            origin,
             num_choices,
+            started,
+            first_token_ms: None,
+            cache,
+            history: None,
+            deadline: None,
+            turn: None,
             ended: false,
         }
+    }
+
+    /// Ends the reply at `deadline`. The engine knows no deadline of a shared generation, for each of
+    /// its readers has its own.
+    pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = Some((deadline, Box::pin(sleep_until(deadline.end().into()))));
+    }
+
+    pub(crate) fn set_turn(&mut self, turn: OpenTurn, history: HistoryReport) {
+        self.turn = Some(turn);
+        self.history = Some(history);
     }
 
     /// The answering model's own name.
@@ -152,7 +146,25 @@ impl Reply {
 
     /// Choices of all prompts together; every [`Delta::choice`] is below it.
     pub fn num_choices(&self) -> usize {
-        self.sources.len() * self.num_choices
+        self.num_choices
+    }
+
+    /// What the response cache did.
+    pub fn cache(&self) -> &CacheReport {
+        &self.cache
+    }
+
+    /// What was left out of the conversation, where the gateway keeps it.
+    pub fn history(&self) -> Option<HistoryReport> {
+        self.history
+    }
+
+    /// Gives a kept reply as one piece of text for each choice instead of token by token. For
+    /// callers who wait for the whole of it.
+    pub fn in_one_piece(&mut self) {
+        if let Origin::Replay(replay) = &mut self.origin {
+            replay.in_one_piece();
+        }
     }
 
     /// The next event; `None` after [`ReplyEvent::Done`] or an error.
@@ -165,95 +177,108 @@ impl Reply {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<ReplyEvent, GatewayError>>> {
-        if let Some(event) = self.ready.pop_front() {
-            return Poll::Ready(Some(Ok(event)));
-        }
         if self.ended {
             return Poll::Ready(None);
         }
-        let mut num_open = 0;
-        for offset in 0..self.sources.len() {
-            let i = (self.next_source + offset) % self.sources.len();
-            // A stream that has ended says `None` at once, again and again.
-            loop {
-                match self.sources[i].stream.poll_next(context) {
-                    Poll::Pending => num_open += 1,
-                    Poll::Ready(None) => {}
-                    Poll::Ready(Some(event)) => match self.take(i, event) {
-                        None => continue,
-                        Some(taken) => {
-                            self.next_source = i + 1;
-                            self.ended = taken.is_err();
-                            return Poll::Ready(Some(taken));
-                        }
-                    },
-                }
-                break;
-            }
-        }
-        if num_open > 0 {
-            return Poll::Pending;
-        }
-        self.ended = true;
-        Poll::Ready(Some(Ok(ReplyEvent::Done(self.summary))))
-    }
-
-    /// What an engine event of source `i` means for the reply.
-    fn take(&mut self, i: usize, event: Event) -> Option<Result<ReplyEvent, GatewayError>> {
-        let first_choice = i * self.num_choices;
-        match event {
-            Event::Token(token) => {
-                if !self.has_first_token {
-                    self.has_first_token = true;
-                    self.summary.timings.time_to_first_token_ms = ms_since(self.started);
-                }
-                let logprobs = self.logprobs(&token);
-                let choice = first_choice + token.choice;
-                let delta = Delta { choice, text: token.text, is_generated: true, logprobs };
-                Some(Ok(ReplyEvent::Delta(delta)))
-            }
-            Event::Finished(finished) => Some(Ok(ReplyEvent::Finished {
-                choice: first_choice + finished.choice,
-                text: finished.text,
-                reason: finished.reason,
-            })),
-            Event::Done(summary) => {
-                self.add(&summary);
-                None
-            }
-            Event::Failed(error) => Some(Err(error.into())),
-        }
-    }
-
-    fn add(&mut self, one: &Summary) {
-        let all = &mut self.summary;
-        all.num_prompt_tokens += one.num_prompt_tokens;
-        all.num_cached_tokens += one.num_cached_tokens;
-        all.num_completion_tokens += one.num_completion_tokens;
-        let timings = &mut all.timings;
-        timings.queue_ms = timings.queue_ms.max(one.queue_ms);
-        timings.prefill_ms = timings.prefill_ms.max(one.prefill_ms);
-        timings.decode_ms = timings.decode_ms.max(one.decode_ms);
-    }
-
-    fn logprobs(&self, token: &TokenEvent) -> Option<TokenLogprobs> {
-        let tokenizer = self.engine.tokenizer();
-        let logprobs = token.logprobs.as_ref()?;
-        if tokenizer.end_of_generation().contains(&token.token) {
-            return None;
-        }
-        let likely = |id, logprob| LikelyToken {
-            text: tokenizer.token_text(id),
-            bytes: tokenizer.token_bytes(id).to_vec(),
-            logprob,
+        let event = match &mut self.turn {
+            // The last event waits until the conversation is stored.
+            Some(turn) if turn.is_closing() => turn.poll_closed(context),
+            _ => self.poll_origin(context),
         };
-        Some(TokenLogprobs {
-            token: likely(token.token, logprobs.logprob),
-            top: logprobs.top.iter().map(|&(id, logprob)| likely(id, logprob)).collect(),
-        })
+        let Poll::Ready(event) = event else { return Poll::Pending };
+        if let (Some(Ok(ReplyEvent::Done(summary))), Some(turn)) = (&event, &mut self.turn)
+            && !turn.is_closed()
+        {
+            turn.close(*summary);
+            return self.poll_next(context);
+        }
+        self.ended = !matches!(event, Some(Ok(ReplyEvent::Delta(_) | ReplyEvent::Finished { .. })));
+        Poll::Ready(event)
+    }
+
+    fn poll_origin(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<ReplyEvent, GatewayError>>> {
+        let event = match &mut self.origin {
+            Origin::Generation(generation) => generation.poll_next(context),
+            Origin::Replay(replay) => replay.poll_next(context).map(|event| event.map(Ok)),
+            Origin::Flight(reader) => poll_flight(reader, context),
+        };
+        if event.is_pending()
+            && let Some(error) = self.deadline_passed(context)
+        {
+            return Poll::Ready(Some(Err(error)));
+        }
+        event.map(|event| event.map(|event| event.map(|event| self.pass(event))))
+    }
+
+    fn deadline_passed(&mut self, context: &mut Context<'_>) -> Option<GatewayError> {
+        let (deadline, timer) = self.deadline.as_mut()?;
+        timer.as_mut().poll(context).is_ready().then(|| deadline.passed())
+    }
+
+    /// Notes what passes, and puts this reply's own times into the summary.
+    fn pass(&mut self, mut event: ReplyEvent) -> ReplyEvent {
+        match &mut event {
+            ReplyEvent::Delta(Delta { text, is_generated, .. }) => {
+                if *is_generated && self.first_token_ms.is_none() {
+                    self.first_token_ms = Some(ms_since(self.started));
+                }
+                if let Some(turn) = &mut self.turn {
+                    turn.push(text);
+                }
+            }
+            ReplyEvent::Finished { text, .. } => {
+                if let Some(turn) = &mut self.turn {
+                    turn.push(text);
+                }
+            }
+            ReplyEvent::Done(summary) => {
+                let timings = &mut summary.timings;
+                timings.time_to_first_token_ms = self.first_token_ms.unwrap_or_default();
+                timings.cache_lookup_ms = self.cache.lookup_ms;
+            }
+        }
+        event
+    }
+
+    /// Waits until a shared generation has begun or failed to. Whoever follows later only waits.
+    pub(crate) async fn has_begun(&mut self) -> Result<(), GatewayError> {
+        let begun = std::future::poll_fn(|context| {
+            let Origin::Flight(reader) = &mut self.origin else { return Poll::Ready(Ok(())) };
+            let event = reader.poll_next(context);
+            if event.is_pending()
+                && let Some(error) = self.deadline_passed(context)
+            {
+                return Poll::Ready(Err(error));
+            }
+            event.map(|event| match event.as_deref() {
+                Some(FlightEvent::Failed(error)) => Err(error.clone()),
+                Some(_) => Ok(()),
+                None => Err(interrupted()),
+            })
+        });
+        begun.await
     }
 }
 
-pub(crate) fn ms_since(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e3
+fn poll_flight(
+    reader: &mut Reader<Arc<FlightEvent>>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<ReplyEvent, GatewayError>>> {
+    loop {
+        let Poll::Ready(event) = reader.poll_next(context) else { return Poll::Pending };
+        return Poll::Ready(Some(match event.as_deref() {
+            Some(FlightEvent::Started) => continue,
+            Some(FlightEvent::Reply(event)) => Ok(event.clone()),
+            Some(FlightEvent::Failed(error)) => Err(error.clone()),
+            // A generation that ended well had its last event before.
+            None => Err(interrupted()),
+        }));
+    }
+}
+
+fn interrupted() -> GatewayError {
+    GatewayError::Panicked { reason: "the shared generation was interrupted".into() }
 }

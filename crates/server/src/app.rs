@@ -11,23 +11,25 @@ use std::{
 use axum::{
     Router,
     extract::Request,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::{from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use brisk_gateway::{Gateway, GatewayError};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
+    assistant,
     auth::{self, Keys},
-    chat, completions,
+    cache_admin, chat, completions, compression,
     config::ServerConfig,
+    conversations,
     error::{ApiError, HttpError},
     health,
     host::{self, HostRule},
     markdown,
     metrics::Metrics,
-    models, observe, openapi, web,
+    models, observe, openapi, performance, web,
 };
 
 /// The longest delay that a `Retry-After` asks for.
@@ -57,6 +59,7 @@ impl App {
     }
 
     pub(crate) fn set_draining(&self) {
+        self.metrics.samples.close();
         self.draining.store(true, Ordering::Release);
     }
 
@@ -89,12 +92,25 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/api/query", post(assistant::query))
+        .route("/api/query/stream", post(assistant::query_stream))
+        .route("/api/chat", post(assistant::chat))
+        .route("/api/conversations", get(conversations::list))
+        .route(
+            "/api/conversations/{user_id}",
+            get(conversations::show).delete(conversations::delete),
+        )
+        .route("/api/cache", get(cache_admin::list).delete(cache_admin::flush))
+        .route("/api/cache/{key}", delete(cache_admin::remove))
+        .route("/api/cache/{key}/report", post(cache_admin::report))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::retrieve))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/openapi.json", get(openapi::show))
+        .route("/api/performance", get(performance::show))
+        .route("/api/performance/stream", get(performance::watch))
         .route("/api/markdown", post(markdown::render));
     for asset in web::ASSETS {
         router = router.route(asset.path, get(async |request: Request| web::show(asset, &request)));
@@ -106,6 +122,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(app), auth::check))
         .layer(from_fn_with_state(Arc::clone(app), host::check))
         .layer(CatchPanicLayer::custom(|panic| panicked(&panic)))
+        .layer(compression::layer())
+        .layer(map_response(compression::weaken_tag))
         .layer(from_fn_with_state(Arc::clone(app), observe::observe))
         .layer(from_fn(web::add_security_headers))
         .with_state(Arc::clone(app))

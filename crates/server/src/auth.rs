@@ -7,6 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use brisk_gateway::Tenant;
 use http::{HeaderMap, HeaderValue, header};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -34,10 +35,10 @@ impl Keys {
         found.fold(Choice::from(0), |any, one| any | one).into()
     }
 
-    /// Whether a request with these headers may pass.
-    fn check(&self, headers: &HeaderMap) -> Result<(), HttpError> {
+    /// Whose request it is that has these headers, if it may pass.
+    fn check(&self, headers: &HeaderMap) -> Result<Tenant, HttpError> {
         if self.digests.is_empty() {
-            return Ok(());
+            return Ok(Tenant::LOCAL);
         }
         let bearer = single(headers, header::AUTHORIZATION.as_str())?;
         let bearer = bearer.map(|value| value.as_bytes().strip_prefix(b"Bearer "));
@@ -51,10 +52,16 @@ impl Keys {
             (_, plain) => plain,
         };
         match key {
-            Some(key) if self.contain(key) => Ok(()),
+            Some(key) if self.contain(key) => Ok(tenant(key)),
             _ => Err(HttpError::Unauthorized),
         }
     }
+}
+
+/// Whoever holds a key is a tenant of their own: their kept replies and conversations are nobody
+/// else's, and a new key starts without any.
+fn tenant(key: &[u8]) -> Tenant {
+    Tenant::new(blake3::derive_key("brisk 2026 tenant of an API key", key))
 }
 
 fn digest(key: &[u8]) -> [u8; blake3::OUT_LEN] {
@@ -73,12 +80,14 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderVal
 /// Stops requests without a key, except for health checks and the web page, which hold no secrets.
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let path = request.uri().path();
     if !health::OPEN_PATHS.contains(&path) && !web::is_asset(path) {
-        app.keys.check(request.headers())?;
+        // Who may pass without a key is nobody, and its handlers ask for no tenant.
+        let tenant = app.keys.check(request.headers())?;
+        request.extensions_mut().insert(tenant);
     }
     Ok(next.run(request).await)
 }
@@ -94,12 +103,31 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let got = match keys.check(&map) {
-            Ok(()) => "in",
+            Ok(tenant) => {
+                assert_ne!(tenant, Tenant::LOCAL);
+                "in"
+            }
             Err(HttpError::Unauthorized) => "401",
             Err(HttpError::KeysDisagree) => "400",
             Err(_) => "other",
         };
         assert_eq!(got, expected, "{headers:?}");
+    }
+
+    #[test]
+    fn every_key_is_a_tenant() {
+        let tenant = |keys: &Keys, key: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-api-key", HeaderValue::from_str(key).unwrap());
+            keys.check(&headers).unwrap()
+        };
+        let keys = Keys::new(&["sk-Alpha".into(), "sk-beta".into()]);
+        assert_ne!(tenant(&keys, "sk-Alpha"), tenant(&keys, "sk-beta"));
+        // The same key is the same tenant in another process, whatever other keys there are.
+        assert_eq!(tenant(&keys, "sk-beta"), tenant(&Keys::new(&["sk-beta".into()]), "sk-beta"));
+        assert_eq!(tenant(&Keys::new(&[]), "anything"), Tenant::LOCAL);
+        // No digest that lets in is a tenant's name.
+        assert_ne!(tenant(&keys, "sk-beta").as_bytes(), &digest(b"sk-beta"));
     }
 
     #[test]

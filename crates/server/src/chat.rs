@@ -14,12 +14,12 @@ use brisk_api::{
         ChatLogprobs, Delta, ReplyMessage,
     },
 };
-use brisk_gateway::{Delta as GatewayDelta, ReplyEvent};
+use brisk_gateway::{Delta as GatewayDelta, ReplyEvent, Tenant};
 
 use crate::{
     app::App,
-    body,
-    convert::{chat_request, finish_reason, timings, token_logprob, usage},
+    body, cache_control,
+    convert::{Caller, chat_request, finish_reason, timings, token_logprob, usage},
     error::ApiError,
     guarded_io::ConnectionState,
     observe::{Record, RequestId},
@@ -40,7 +40,10 @@ const ASSISTANT: &str = "assistant";
     path = "/v1/chat/completions",
     tag = "OpenAI",
     request_body = ChatCompletionRequest,
-    params(("X-Request-Timeout" = Option<f64>, Header, description = "Seconds after which the request fails, wherever it is.")),
+    params(
+        ("X-Brisk-Cache-Control" = Option<String>, Header, description = "What the response cache may do, if the reply is reproducible: `no-cache`, `no-store`, `bypass`, `exact`, `max-age=SECONDS`, `ttl=SECONDS`, separated by commas."),
+        ("X-Request-Timeout" = Option<f64>, Header, description = "Seconds after which the request fails, wherever it is."),
+    ),
     responses(
         (status = 200, description = "The reply, whole or streamed.", content(
             (ChatCompletion = "application/json"),
@@ -61,24 +64,32 @@ pub(crate) async fn create(
     Extension(request_id): Extension<RequestId>,
     Extension(record): Extension<Arc<Record>>,
     Extension(client): Extension<Arc<ConnectionState>>,
+    Extension(tenant): Extension<Tenant>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let deadline = body::deadline(request.headers())?;
+    let caller = Caller::of(tenant, request.headers())?;
     let wire = body::read_json(&app, request, ChatCompletionRequest::read).await?;
     let started = Instant::now();
     let (stream, include_usage) = (wire.stream, wire.stream_options.include_usage);
     let with_logprobs = wire.logprobs;
-    let reply = app.gateway.chat(chat_request(wire, deadline)).await;
-    let reply = reply.map_err(|error| app.error(&error))?;
+    let reply = app.gateway.chat(chat_request(wire, caller)?).await;
+    let mut reply = reply.map_err(|error| app.error(&error))?;
+    let report = *reply.cache();
+    if !stream {
+        reply.in_one_piece();
+    }
     let stamp = Stamp::new("chatcmpl", &request_id, reply.model());
     let mut reply = TrackedReply::new(reply, app, record, started);
-    if !stream {
-        return whole::response(client, collect(reply, stamp, with_logprobs)).await;
-    }
-    reply.wait_for_first(&client).await?;
-    let has_begun = vec![false; reply.num_choices()];
-    let chunks = Chunks { stamp, include_usage, has_begun, held_finish: None };
-    Ok(sse::response(reply, client, chunks))
+    let mut response = if stream {
+        reply.wait_for_first(&client).await?;
+        let has_begun = vec![false; reply.num_choices()];
+        let chunks = Chunks { stamp, include_usage, has_begun, held_finish: None };
+        sse::response(reply, client, chunks)
+    } else {
+        whole::response(client, collect(reply, stamp, with_logprobs)).await?
+    };
+    cache_control::add_headers(&mut response, &report);
+    Ok(response)
 }
 
 /// Waits for the whole reply.

@@ -13,12 +13,12 @@ use brisk_api::{
         Completion, CompletionChoice, CompletionLogprobs, CompletionRequest, TopLogprobs,
     },
 };
-use brisk_gateway::{Delta, ReplyEvent, TokenLogprobs};
+use brisk_gateway::{Delta, ReplyEvent, Tenant, TokenLogprobs};
 
 use crate::{
     app::App,
-    body,
-    convert::{completion_request, finish_reason, timings, usage, wire_logprob},
+    body, cache_control,
+    convert::{Caller, completion_request, finish_reason, timings, usage, wire_logprob},
     error::ApiError,
     guarded_io::ConnectionState,
     observe::{Record, RequestId},
@@ -38,7 +38,10 @@ use crate::{
     path = "/v1/completions",
     tag = "OpenAI",
     request_body = CompletionRequest,
-    params(("X-Request-Timeout" = Option<f64>, Header, description = "Seconds after which the request fails, wherever it is.")),
+    params(
+        ("X-Brisk-Cache-Control" = Option<String>, Header, description = "What the response cache may do, if the reply is reproducible: `no-cache`, `no-store`, `bypass`, `exact`, `max-age=SECONDS`, `ttl=SECONDS`, separated by commas."),
+        ("X-Request-Timeout" = Option<f64>, Header, description = "Seconds after which the request fails, wherever it is."),
+    ),
     responses(
         (status = 200, description = "The reply, whole or streamed.", content(
             (Completion = "application/json"),
@@ -59,24 +62,32 @@ pub(crate) async fn create(
     Extension(request_id): Extension<RequestId>,
     Extension(record): Extension<Arc<Record>>,
     Extension(client): Extension<Arc<ConnectionState>>,
+    Extension(tenant): Extension<Tenant>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let deadline = body::deadline(request.headers())?;
+    let caller = Caller::of(tenant, request.headers())?;
     let wire = body::read_json(&app, request, CompletionRequest::read).await?;
     let started = Instant::now();
     let (stream, include_usage) = (wire.stream, wire.stream_options.include_usage);
     let with_logprobs = wire.logprobs.is_some();
-    let reply = app.gateway.complete(completion_request(wire, deadline)).await;
-    let reply = reply.map_err(|error| app.error(&error))?;
+    let reply = app.gateway.complete(completion_request(wire, caller)?).await;
+    let mut reply = reply.map_err(|error| app.error(&error))?;
+    let report = *reply.cache();
+    if !stream {
+        reply.in_one_piece();
+    }
     let stamp = Stamp::new("cmpl", &request_id, reply.model());
     let mut reply = TrackedReply::new(reply, app, record, started);
-    if !stream {
-        return whole::response(client, collect(reply, stamp, with_logprobs)).await;
-    }
-    reply.wait_for_first(&client).await?;
-    let offsets = vec![Offset::default(); reply.num_choices()];
-    let chunks = Chunks { stamp, include_usage, offsets, held_finish: None };
-    Ok(sse::response(reply, client, chunks))
+    let mut response = if stream {
+        reply.wait_for_first(&client).await?;
+        let offsets = vec![Offset::default(); reply.num_choices()];
+        let chunks = Chunks { stamp, include_usage, offsets, held_finish: None };
+        sse::response(reply, client, chunks)
+    } else {
+        whole::response(client, collect(reply, stamp, with_logprobs)).await?
+    };
+    cache_control::add_headers(&mut response, &report);
+    Ok(response)
 }
 
 /// Waits for the whole reply.

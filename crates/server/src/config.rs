@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use thiserror::Error;
 
+use crate::convert::AssistantDefaults;
+
 /// What a server may do, and how much of it.
 #[derive(Clone)]
 pub struct ServerConfig {
@@ -32,6 +34,8 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Time after the grace period to tell everyone that it is over.
     pub close_timeout: Duration,
+    /// How the assistant endpoints generate where a request does not say.
+    pub assistant: AssistantDefaults,
     /// Runs on a thread of its own after a request with a large body has ended: the place to give
     /// memory back.
     pub after_large_request: Option<fn()>,
@@ -53,6 +57,7 @@ impl Default for ServerConfig {
             keep_alive_interval: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(30),
             close_timeout: Duration::from_secs(2),
+            assistant: AssistantDefaults::default(),
             after_large_request: None,
         }
     }
@@ -140,6 +145,7 @@ impl fmt::Debug for ServerConfig {
             .field("keep_alive_interval", &self.keep_alive_interval)
             .field("shutdown_grace", &self.shutdown_grace)
             .field("close_timeout", &self.close_timeout)
+            .field("assistant", &self.assistant)
             .finish_non_exhaustive()
     }
 }

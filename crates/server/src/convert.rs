@@ -1,27 +1,163 @@
 //! From the wire's words to the gateway's and back; every default of a request is in this file.
+//!
+//! OpenAI's endpoints have OpenAI's defaults. The assistant endpoints have those of
+//! [`AssistantDefaults`], which whoever runs the server may set.
 
 use std::time::Duration;
 
 use brisk_api::{
-    CompletionTokensDetails, PromptTokensDetails, Sampling, Timings, Usage,
+    CacheControl, CompletionTokensDetails, PromptTokensDetails, Sampling, Timings, Usage,
+    assistant::{AssistantOptions, ChatTurnRequest, QueryRequest},
     chat::{ChatCompletionRequest, ChatMessage, Role as WireRole, TokenLogprob, TopLogprob},
     completion::{CompletionRequest as WireCompletion, Prompt as WirePrompt},
 };
 use brisk_gateway::{
-    ChatRequest, CompletionRequest, FinishReason, LikelyToken, Message, Options, Prompt,
-    ReplySummary, Role, SamplingParams, TokenLogprobs,
+    CacheUse, ChatRequest, CompletionRequest, FinishReason, LikelyToken, Message, Options, Prompt,
+    ReplySummary, Role, SamplingParams, Tenant, TokenLogprobs, TurnRequest,
 };
+use http::HeaderMap;
+
+use crate::{body, cache_control, error::ApiError};
 
 /// OpenAI's default for `/v1/completions`.
 const DEFAULT_COMPLETION_TOKENS: usize = 16;
 
-pub(crate) fn chat_request(wire: ChatCompletionRequest, deadline: Option<Duration>) -> ChatRequest {
+/// How the assistant endpoints generate where a request does not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AssistantDefaults {
+    /// Tokens of a reply at most.
+    pub max_new_tokens: usize,
+    /// Softmax temperature.
+    pub temperature: f32,
+    /// Probability of the tokens to choose among.
+    pub top_p: f32,
+    /// Number of the likeliest tokens to choose among; 0 is all.
+    pub top_k: u32,
+    /// Penalty on tokens that were there before; 1 is none.
+    pub repetition_penalty: f32,
+    /// Runs of this many tokens do not come twice; 0 lets them.
+    pub no_repeat_ngram_size: u32,
+    /// A temperature below this takes the likeliest token, whoever named it.
+    pub greedy_below: f32,
+    /// Prompt tokens of a conversation at most in speed mode.
+    pub speed_mode_context: usize,
+}
+
+impl Default for AssistantDefaults {
+    fn default() -> Self {
+        Self {
+            max_new_tokens: 256,
+            temperature: 0.8,
+            top_p: 0.9,
+            top_k: 50,
+            repetition_penalty: 1.1,
+            no_repeat_ngram_size: 3,
+            greedy_below: 0.3,
+            speed_mode_context: 1024,
+        }
+    }
+}
+
+/// What a request says outside its body.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    tenant: Tenant,
+    deadline: Option<Duration>,
+    cache_control: Option<CacheControl>,
+}
+
+impl Caller {
+    /// Reads the headers that every generation takes.
+    pub(crate) fn of(tenant: Tenant, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let deadline = body::deadline(headers)?;
+        Ok(Self { tenant, deadline, cache_control: cache_control::of_header(headers)? })
+    }
+}
+
+pub(crate) fn query_request(
+    wire: QueryRequest,
+    caller: Caller,
+    defaults: &AssistantDefaults,
+) -> Result<ChatRequest, ApiError> {
+    let QueryRequest { query, options: mut wire } = wire;
+    let system = wire.system.take().map(|content| Message { role: Role::System, content });
+    let question = Message { role: Role::User, content: query };
+    Ok(ChatRequest {
+        messages: system.into_iter().chain([question]).collect(),
+        is_cleaned: true,
+        default_max_tokens: Some(defaults.max_new_tokens),
+        options: assistant_options(wire, caller, defaults)?,
+    })
+}
+
+pub(crate) fn turn_request(
+    wire: ChatTurnRequest,
+    caller: Caller,
+    defaults: &AssistantDefaults,
+) -> Result<TurnRequest, ApiError> {
+    let ChatTurnRequest { message, user_id, stream: _, options: mut wire } = wire;
+    Ok(TurnRequest {
+        user_id,
+        message,
+        system: wire.system.take(),
+        max_context_tokens: wire.speed_mode.then_some(defaults.speed_mode_context),
+        default_max_tokens: defaults.max_new_tokens,
+        options: assistant_options(wire, caller, defaults)?,
+    })
+}
+
+fn assistant_options(
+    wire: AssistantOptions,
+    caller: Caller,
+    defaults: &AssistantDefaults,
+) -> Result<Options, ApiError> {
+    let params = assistant_params(&wire, defaults);
+    let cache_control = wire.cache_control;
+    options(wire.model, params, 1, caller, CacheUse::ASSISTANT, cache_control)
+}
+
+/// What a request names counts; `speed_mode` changes what it does not name.
+fn assistant_params(wire: &AssistantOptions, defaults: &AssistantDefaults) -> SamplingParams {
+    let unless_fast = |default, fast| if wire.speed_mode { fast } else { default };
+    let temperature = wire.temperature.unwrap_or(unless_fast(defaults.temperature, 0.0));
+    let ngram_size = if wire.speed_mode { 0 } else { defaults.no_repeat_ngram_size };
+    let max_tokens = wire.max_tokens.map(|tokens| tokens as usize);
+    let longest = max_tokens.unwrap_or(defaults.max_new_tokens);
+    SamplingParams {
+        temperature: if temperature < defaults.greedy_below { 0.0 } else { temperature },
+        top_k: wire.top_k.unwrap_or(defaults.top_k),
+        top_p: wire.top_p.unwrap_or(defaults.top_p),
+        min_p: wire.min_p.unwrap_or(0.0),
+        repetition_penalty: wire
+            .repetition_penalty
+            .unwrap_or(unless_fast(defaults.repetition_penalty, 1.0)),
+        no_repeat_ngram_size: wire.no_repeat_ngram_size.unwrap_or(ngram_size),
+        seed: wire.seed.map(i64::cast_unsigned),
+        stop: wire.stop.clone().map(brisk_api::Stop::into_vec).unwrap_or_default(),
+        max_tokens,
+        // A whole sentence is better than one that the limit cuts.
+        soft_max_tokens: Some(
+            wire.soft_max_tokens.map_or(longest - longest / 4, |tokens| tokens as usize),
+        ),
+        ..SamplingParams::default()
+    }
+}
+
+pub(crate) fn chat_request(
+    wire: ChatCompletionRequest,
+    caller: Caller,
+) -> Result<ChatRequest, ApiError> {
     let max_tokens = wire.max_completion_tokens.or(wire.max_tokens);
     let top_logprobs = wire.logprobs.then(|| wire.top_logprobs.unwrap_or(0));
-    ChatRequest {
+    let num_choices = wire.sampling.n.unwrap_or(1) as usize;
+    let params = openai_params(wire.sampling, max_tokens, top_logprobs);
+    let (cache_use, cache_control) = (CacheUse::REPRODUCIBLE, wire.cache_control);
+    Ok(ChatRequest {
         messages: wire.messages.into_iter().map(message).collect(),
-        options: options(wire.model, wire.sampling, max_tokens, top_logprobs, deadline),
-    }
+        is_cleaned: false,
+        default_max_tokens: None,
+        options: options(wire.model, params, num_choices, caller, cache_use, cache_control)?,
+    })
 }
 
 fn message(wire: ChatMessage) -> Message {
@@ -36,9 +172,12 @@ fn message(wire: ChatMessage) -> Message {
 
 pub(crate) fn completion_request(
     wire: WireCompletion,
-    deadline: Option<Duration>,
-) -> CompletionRequest {
-    CompletionRequest {
+    caller: Caller,
+) -> Result<CompletionRequest, ApiError> {
+    let num_choices = wire.sampling.n.unwrap_or(1) as usize;
+    let params = openai_params(wire.sampling, wire.max_tokens, wire.logprobs);
+    let (cache_use, cache_control) = (CacheUse::REPRODUCIBLE, wire.cache_control);
+    Ok(CompletionRequest {
         prompts: match wire.prompt {
             WirePrompt::Text(text) => vec![Prompt::Text(text)],
             WirePrompt::Texts(texts) => texts.into_iter().map(Prompt::Text).collect(),
@@ -47,39 +186,45 @@ pub(crate) fn completion_request(
         },
         echo: wire.echo,
         default_max_tokens: DEFAULT_COMPLETION_TOKENS,
-        options: options(wire.model, wire.sampling, wire.max_tokens, wire.logprobs, deadline),
-    }
+        options: options(wire.model, params, num_choices, caller, cache_use, cache_control)?,
+    })
 }
 
 fn options(
     model: Option<String>,
+    params: SamplingParams,
+    num_choices: usize,
+    caller: Caller,
+    allowed: CacheUse,
+    cache_control: Option<CacheControl>,
+) -> Result<Options, ApiError> {
+    let Caller { tenant, deadline, cache_control: in_header } = caller;
+    let cache = cache_control::cache_use(allowed, in_header, cache_control)?;
+    Ok(Options { model, params, num_choices, deadline, tenant, cache })
+}
+
+fn openai_params(
     sampling: Sampling,
     max_tokens: Option<u32>,
     top_logprobs: Option<u8>,
-    deadline: Option<Duration>,
-) -> Options {
-    Options {
-        model,
-        num_choices: sampling.n.unwrap_or(1) as usize,
-        params: SamplingParams {
-            temperature: sampling.temperature.unwrap_or(1.0),
-            top_k: sampling.top_k.unwrap_or(0),
-            top_p: sampling.top_p.unwrap_or(1.0),
-            min_p: sampling.min_p.unwrap_or(0.0),
-            typical_p: sampling.typical_p.unwrap_or(1.0),
-            repetition_penalty: sampling.repetition_penalty.unwrap_or(1.0),
-            presence_penalty: sampling.presence_penalty.unwrap_or(0.0),
-            frequency_penalty: sampling.frequency_penalty.unwrap_or(0.0),
-            no_repeat_ngram_size: sampling.no_repeat_ngram_size.unwrap_or(0),
-            logit_bias: sampling.logit_bias.unwrap_or_default().into_iter().collect(),
-            seed: sampling.seed.map(i64::cast_unsigned),
-            stop: sampling.stop.map(brisk_api::Stop::into_vec).unwrap_or_default(),
-            max_tokens: max_tokens.map(|tokens| tokens as usize),
-            soft_max_tokens: None,
-            top_logprobs,
-            ignore_eos: sampling.ignore_eos.unwrap_or(false),
-        },
-        deadline,
+) -> SamplingParams {
+    SamplingParams {
+        temperature: sampling.temperature.unwrap_or(1.0),
+        top_k: sampling.top_k.unwrap_or(0),
+        top_p: sampling.top_p.unwrap_or(1.0),
+        min_p: sampling.min_p.unwrap_or(0.0),
+        typical_p: sampling.typical_p.unwrap_or(1.0),
+        repetition_penalty: sampling.repetition_penalty.unwrap_or(1.0),
+        presence_penalty: sampling.presence_penalty.unwrap_or(0.0),
+        frequency_penalty: sampling.frequency_penalty.unwrap_or(0.0),
+        no_repeat_ngram_size: sampling.no_repeat_ngram_size.unwrap_or(0),
+        logit_bias: sampling.logit_bias.unwrap_or_default().into_iter().collect(),
+        seed: sampling.seed.map(i64::cast_unsigned),
+        stop: sampling.stop.map(brisk_api::Stop::into_vec).unwrap_or_default(),
+        max_tokens: max_tokens.map(|tokens| tokens as usize),
+        soft_max_tokens: None,
+        top_logprobs,
+        ignore_eos: sampling.ignore_eos.unwrap_or(false),
     }
 }
 
@@ -120,6 +265,7 @@ pub(crate) fn timings(summary: &ReplySummary) -> Timings {
         predicted_ms: times.decode_ms,
         predicted_per_token_ms: ratio(times.decode_ms, num_decoded as f64),
         predicted_per_second: ratio(num_decoded as f64 * 1e3, times.decode_ms),
+        cache_lookup_ms: times.cache_lookup_ms,
         queue_ms: times.queue_ms,
         tokenize_ms: times.tokenize_ms,
         prefill_ms: times.prefill_ms,
@@ -153,4 +299,83 @@ pub(crate) fn token_logprob(logprobs: TokenLogprobs) -> TokenLogprob {
 /// OpenAI's stand-in for "never": JSON has no minus infinity.
 pub(crate) fn wire_logprob(logprob: f32) -> f32 {
     logprob.max(-9999.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of these fields: the parameters that differ from plain sampling.
+    fn check(fields: &str, expected: &str) {
+        let body = format!(r#"{{"query": "q"{fields}}}"#);
+        let wire = QueryRequest::read(body.as_bytes()).unwrap().options;
+        let got = assistant_params(&wire, &AssistantDefaults::default());
+        let SamplingParams {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            no_repeat_ngram_size,
+            max_tokens,
+            soft_max_tokens,
+            ref stop,
+            seed,
+            ..
+        } = got;
+        let rest = SamplingParams {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            no_repeat_ngram_size,
+            max_tokens,
+            soft_max_tokens,
+            stop: stop.clone(),
+            seed,
+            ..SamplingParams::default()
+        };
+        assert_eq!(got, rest, "{fields}");
+        let got = format!(
+            "t {temperature} k {top_k} p {top_p} m {min_p} r {repetition_penalty} n {no_repeat_ngram_size} max {} soft {}",
+            max_tokens.map_or_else(|| "-".to_owned(), |it| it.to_string()),
+            soft_max_tokens.unwrap(),
+        );
+        assert_eq!(got, expected, "{fields}");
+    }
+
+    #[test]
+    fn an_assistant_generates_by_its_own_defaults() {
+        let plain = "k 50 p 0.9 m 0 r 1.1 n 3";
+        check("", &format!("t 0.8 {plain} max - soft 192"));
+        check(r#", "temperature": null"#, &format!("t 0.8 {plain} max - soft 192"));
+        check(r#", "temperature": 0"#, &format!("t 0 {plain} max - soft 192"));
+        check(r#", "temperature": 0.29"#, &format!("t 0 {plain} max - soft 192"));
+        check(r#", "temperature": 0.3"#, &format!("t 0.3 {plain} max - soft 192"));
+        check(r#", "max_tokens": 1"#, &format!("t 0.8 {plain} max 1 soft 1"));
+        check(r#", "max_tokens": 100"#, &format!("t 0.8 {plain} max 100 soft 75"));
+        check(r#", "soft_max_tokens": 7"#, &format!("t 0.8 {plain} max - soft 7"));
+        check(
+            r#", "temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0.5, "repetition_penalty": 1, "no_repeat_ngram_size": 0"#,
+            "t 2 k 0 p 1 m 0.5 r 1 n 0 max - soft 192",
+        );
+    }
+
+    #[test]
+    fn speed_mode_changes_what_is_not_named() {
+        check(r#", "speed_mode": true"#, "t 0 k 50 p 0.9 m 0 r 1 n 0 max - soft 192");
+        check(
+            r#", "speed_mode": true, "temperature": 0.7, "repetition_penalty": 1.2, "no_repeat_ngram_size": 4"#,
+            "t 0.7 k 50 p 0.9 m 0 r 1.2 n 4 max - soft 192",
+        );
+        for (fields, expected) in [("", None), (r#", "speed_mode": true"#, Some(1024))] {
+            let body = format!(r#"{{"message": "m", "user_id": "u"{fields}}}"#);
+            let wire = ChatTurnRequest::read(body.as_bytes()).unwrap();
+            let caller = Caller::of(Tenant::LOCAL, &HeaderMap::new()).unwrap();
+            let turn = turn_request(wire, caller, &AssistantDefaults::default()).unwrap();
+            assert_eq!(turn.max_context_tokens, expected);
+            assert_eq!((turn.default_max_tokens, turn.options.cache), (256, CacheUse::ASSISTANT));
+        }
+    }
 }

@@ -4,8 +4,8 @@
 //! move it is. 4xx is the caller's, 429 and 503 pass by themselves, 5xx is ours.
 
 use axum::response::{IntoResponse, Response};
-use brisk_api::{ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError};
-use brisk_gateway::{GatewayError, GenerationError, SubmitError};
+use brisk_api::{CACHE_CONTROL_FIELD, ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError};
+use brisk_gateway::{ConversationError, GatewayError, GenerationError, SubmitError};
 use http::{HeaderValue, StatusCode, header};
 use thiserror::Error;
 
@@ -40,6 +40,14 @@ pub(crate) enum HttpError {
     Unauthorized,
     #[error("`Authorization` and `X-Api-Key` hold different keys")]
     KeysDisagree,
+    #[error("`X-Brisk-Cache-Control` and `cache_control` say different things; send one of them")]
+    CacheControlsDisagree,
+    #[error("the query string is not made of NAME=VALUE pairs")]
+    BadQuery,
+    #[error("there is no such conversation")]
+    UnknownConversation,
+    #[error("there is no such kept reply")]
+    UnknownCacheEntry,
     #[error("this server does not answer for this host name")]
     Misdirected,
     #[error("the body must be JSON with `Content-Type: application/json`")]
@@ -56,9 +64,16 @@ pub(crate) enum HttpError {
     BadTimeout { max_s: f64 },
     #[error("the text has {num_bytes} bytes, at most {max_bytes} are rendered")]
     TextTooLarge { num_bytes: usize, max_bytes: usize },
+    #[error("{max_listeners} others watch the figures already")]
+    TooManyListeners { max_listeners: usize },
+    #[error("the server is stopping")]
+    Stopping,
     #[error("the server failed to answer; the request id leads to the log line that says why")]
     Panicked,
 }
+
+/// When somebody who watches may have gone, or a server that stops may be back.
+const WATCH_AGAIN_S: u32 = 5;
 
 const INVALID: &str = "invalid_request_error";
 const OVERLOADED: &str = "overloaded_error";
@@ -136,7 +151,41 @@ impl From<&GatewayError> for ApiError {
             }
             GatewayError::Submit(error) => Self::from(error),
             GatewayError::Generation(error) => Self::from(error),
+            GatewayError::Conversation(error) => Self::from(error),
+            GatewayError::NoConversations => {
+                Self::new(StatusCode::NOT_FOUND, INVALID, "no_conversations", message)
+            }
             GatewayError::Panicked { .. } => Self::internal("internal_error", message),
+        }
+    }
+}
+
+impl From<&ConversationError> for ApiError {
+    fn from(error: &ConversationError) -> Self {
+        let message = error.to_string();
+        match error {
+            ConversationError::UserIdLength { .. } | ConversationError::UserIdControl { .. } => {
+                Self::invalid("invalid_value", message).about("user_id")
+            }
+            ConversationError::MessageTooLong { .. } => {
+                Self::invalid("invalid_value", message).about("message")
+            }
+            ConversationError::QueueFull { .. } | ConversationError::Locked => {
+                Self::temporary("conversations_busy", message)
+            }
+            ConversationError::Full => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Self::new(status, SERVER, "conversations_full", message)
+            }
+            ConversationError::Damaged { .. }
+            | ConversationError::Failed { .. }
+            | ConversationError::Stopped
+            | ConversationError::NoThread { .. }
+            | ConversationError::CannotOpen { .. }
+            | ConversationError::NotOurs { .. }
+            | ConversationError::NewerFormat { .. } => {
+                Self::internal("conversations_failed", message)
+            }
         }
     }
 }
@@ -191,6 +240,16 @@ impl From<&HttpError> for ApiError {
                 Self { kind: "authentication_error", ..error }
             }
             HttpError::KeysDisagree => with(StatusCode::BAD_REQUEST, "keys_disagree"),
+            HttpError::CacheControlsDisagree => {
+                with(StatusCode::BAD_REQUEST, "cache_controls_disagree").about(CACHE_CONTROL_FIELD)
+            }
+            HttpError::BadQuery => with(StatusCode::BAD_REQUEST, "invalid_query"),
+            HttpError::UnknownConversation => {
+                with(StatusCode::NOT_FOUND, "conversation_not_found").about("user_id")
+            }
+            HttpError::UnknownCacheEntry => {
+                with(StatusCode::NOT_FOUND, "cache_entry_not_found").about("key")
+            }
             HttpError::Misdirected => with(StatusCode::MISDIRECTED_REQUEST, "wrong_host"),
             HttpError::NotJson => with(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             HttpError::EncodedBody => with(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body"),
@@ -200,6 +259,14 @@ impl From<&HttpError> for ApiError {
             HttpError::BodyTooSlow { .. } => with(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
             HttpError::BodyBroken => with(StatusCode::BAD_REQUEST, "body_broken"),
             HttpError::BadTimeout { .. } => with(StatusCode::BAD_REQUEST, "invalid_value"),
+            HttpError::TooManyListeners { .. } => {
+                let retry_after_s = Some(WATCH_AGAIN_S);
+                Self { retry_after_s, ..Self::temporary("too_many_listeners", error.to_string()) }
+            }
+            HttpError::Stopping => {
+                let retry_after_s = Some(WATCH_AGAIN_S);
+                Self { retry_after_s, ..Self::temporary("shutting_down", error.to_string()) }
+            }
             HttpError::Panicked => {
                 let error = with(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
                 Self { kind: SERVER, ..error }

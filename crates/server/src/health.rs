@@ -9,7 +9,10 @@ use axum::{
 use brisk_api::ErrorBody;
 use http::{StatusCode, header};
 
-use crate::app::App;
+use crate::{
+    app::App,
+    metrics::page::{self, Sources},
+};
 
 /// What load balancers may ask without a key.
 pub(crate) const OPEN_PATHS: &[&str] = &["/health/live", "/health/ready"];
@@ -54,7 +57,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static 
     }
 }
 
-/// Counters and histograms for Prometheus, under vLLM's names.
+/// Counters and histograms for Prometheus, under vLLM's names, OpenTelemetry's and our own.
 #[utoipa::path(
     get,
     operation_id = "metrics",
@@ -66,8 +69,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static 
     )
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let model = app.gateway.model().map_or("", |model| &model.name);
-    let text = app.metrics.render(model, &app.gateway.stats());
+    let sources = Sources {
+        model: app.gateway.model().map_or("", |model| &model.name),
+        engine: app.gateway.stats(),
+        cache: app.gateway.cache_stats(),
+        uptime_s: app.metrics.uptime_s(),
+    };
+    let text = page::render(&app.metrics, &sources);
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }

@@ -6,12 +6,17 @@
 //! one place, `error.rs`.
 
 mod app;
+mod assistant;
 mod auth;
 mod body;
+mod cache_admin;
+mod cache_control;
 mod chat;
 mod completions;
+mod compression;
 mod config;
 mod connection;
+mod conversations;
 mod convert;
 mod error;
 mod guarded_io;
@@ -23,6 +28,8 @@ mod metrics;
 mod models;
 mod observe;
 mod openapi;
+mod paging;
+mod performance;
 mod reply;
 mod serve;
 mod sse;
@@ -30,5 +37,6 @@ mod web;
 mod whole;
 
 pub use config::{ConfigError, ServerConfig};
+pub use convert::AssistantDefaults;
 pub use openapi::document as openapi_document;
 pub use serve::{Error, serve};

@@ -1,101 +1,277 @@
-//! Counters and histograms in Prometheus' text format, under vLLM's names and our own.
+//! Counts what the server does: for Prometheus, for `/api/performance` and for the dashboard.
 //!
 //! The registry is a plain value rather than a process-wide one, so two servers in one process, as
-//! in tests, do not count for each other. Labels come from closed sets alone.
+//! in tests, do not count for each other. Labels come from closed sets alone. Counting a reply is a
+//! few dozen additions to atomics: no lock, no allocation, for a kept reply takes microseconds.
+
+pub(crate) mod bounds;
+pub(crate) mod distribution;
+pub(crate) mod endpoint;
+pub(crate) mod histogram;
+pub(crate) mod page;
+pub(crate) mod responses;
+pub(crate) mod samples;
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
 };
 
-use brisk_gateway::{EngineStats, ReplySummary};
+use brisk_gateway::{CacheReport, CacheStatus, ReplySummary, Tier};
 
-/// vLLM's buckets for the time to the first token, in seconds.
-const TTFT_BUCKETS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-    20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
-];
-/// vLLM's buckets between two tokens, in seconds.
-const ITL_BUCKETS: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
-    40.0, 80.0,
-];
-/// vLLM's buckets for whole requests and their phases, in seconds.
-const REQUEST_BUCKETS: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
-    480.0, 960.0, 1920.0, 7680.0,
-];
-/// Tokens in a second, from a large model on a small machine to a small one on a large.
-const SPEED_BUCKETS: &[f64] =
-    &[1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0];
+use self::{
+    distribution::Distribution,
+    endpoint::{Endpoint, Operation},
+    histogram::Histogram,
+    responses::Responses,
+    samples::Samples,
+};
+
 /// What a request is taken to last before the first one has ended.
 const FIRST_GUESS_S: f64 = 2.0;
 /// Weight of the newest request in the running mean.
 const MEAN_WEIGHT: f64 = 0.1;
+const NUM_STATUSES: usize = CacheStatus::ALL.len();
+const NUM_ENDPOINTS: usize = Endpoint::ALL.len();
+/// Where a reply came from that was not kept.
+const NO_TIER: usize = TIERS.len() - 1;
+/// The tiers as labels, and `none` for what no tier answered.
+pub(crate) const TIERS: [&str; 4] = ["memory", "disk", "redis", "none"];
 
-/// Everything this server counts itself; the rest comes from the engine.
+/// Everything this server counts itself; the rest comes from the engine and the response cache.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    time_to_first_token: Histogram,
-    inter_token_latency: Histogram,
-    e2e_request_latency: Histogram,
-    queue_time: Histogram,
-    prefill_time: Histogram,
-    decode_time: Histogram,
-    inference_duration: Histogram,
-    tokens_per_second: Histogram,
-    prefix_cache_queries: AtomicU64,
-    prefix_cache_hits: AtomicU64,
-    /// By route and status.
-    responses: Mutex<BTreeMap<(String, u16), u64>>,
-    /// Running mean of a request's seconds; bits of a double, 0 while unknown.
+    started: Instant,
+    /// Replies that ended well, by endpoint and cache status.
+    replies: [[AtomicU64; NUM_STATUSES]; NUM_ENDPOINTS],
+    /// Replies that broke, by endpoint.
+    failed: [AtomicU64; NUM_ENDPOINTS],
+    /// Replies whose client left, by endpoint.
+    cancelled: [AtomicU64; NUM_ENDPOINTS],
+    /// Replies that ended well, by cache status and tier.
+    by_tier: [[AtomicU64; TIERS.len()]; NUM_STATUSES],
+    saved_nanos: AtomicU64,
+    /// Tokens and inference time of the replies that were generated for their own request.
+    num_prompt_tokens: AtomicU64,
+    num_cached_tokens: AtomicU64,
+    num_completion_tokens: AtomicU64,
+    inference_nanos: AtomicU64,
+    /// Running mean of a generated reply's seconds; bits of a double, 0 while unknown.
     mean_request_s: AtomicU64,
+    responses: Responses,
+    pub(crate) histograms: Histograms,
+    pub(crate) times: Times,
+    pub(crate) samples: Samples,
+}
+
+/// For Prometheus.
+#[derive(Debug)]
+pub(crate) struct Histograms {
+    pub(crate) time_to_first_token: Histogram,
+    pub(crate) inter_token_latency: Histogram,
+    pub(crate) e2e_request_latency: Histogram,
+    pub(crate) queue_time: Histogram,
+    pub(crate) prefill_time: Histogram,
+    pub(crate) decode_time: Histogram,
+    pub(crate) inference_duration: Histogram,
+    pub(crate) tokens_per_second: Histogram,
+    /// By cache status.
+    pub(crate) reply: [Histogram; NUM_STATUSES],
+    pub(crate) phases: [Histogram; Phase::ALL.len()],
+    pub(crate) gen_ai: [GenAi; Operation::ALL.len()],
+}
+
+/// OpenTelemetry's conventions, of one operation.
+#[derive(Debug)]
+pub(crate) struct GenAi {
+    pub(crate) duration: Histogram,
+    pub(crate) failed_duration: Histogram,
+    pub(crate) first_token: Histogram,
+    pub(crate) per_token: Histogram,
+    pub(crate) input_tokens: Histogram,
+    pub(crate) output_tokens: Histogram,
+}
+
+/// For percentiles.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    /// Of all replies.
+    pub(crate) all: Distribution,
+    /// Of kept ones.
+    pub(crate) hits: Distribution,
+    /// Of those that were generated for their own request.
+    pub(crate) generated: Distribution,
+    pub(crate) first_token: Distribution,
+    pub(crate) phases: [Distribution; Phase::ALL.len()],
+}
+
+/// A part of the time that a reply takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    CacheLookup,
+    Tokenize,
+    Queue,
+    Prefill,
+    Decode,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::CacheLookup, Self::Tokenize, Self::Queue, Self::Prefill, Self::Decode];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CacheLookup => "cache_lookup",
+            Self::Tokenize => "tokenize",
+            Self::Queue => "queue",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) num_replies: u64,
+    pub(crate) num_hits: u64,
+    pub(crate) num_coalesced: u64,
+    pub(crate) num_failed: u64,
+    pub(crate) num_cancelled: u64,
+    pub(crate) saved_s: f64,
+    pub(crate) num_prompt_tokens: u64,
+    pub(crate) num_cached_tokens: u64,
+    pub(crate) num_completion_tokens: u64,
+    pub(crate) inference_s: f64,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            time_to_first_token: Histogram::new(TTFT_BUCKETS),
-            inter_token_latency: Histogram::new(ITL_BUCKETS),
-            e2e_request_latency: Histogram::new(REQUEST_BUCKETS),
-            queue_time: Histogram::new(REQUEST_BUCKETS),
-            prefill_time: Histogram::new(REQUEST_BUCKETS),
-            decode_time: Histogram::new(REQUEST_BUCKETS),
-            inference_duration: Histogram::new(REQUEST_BUCKETS),
-            tokens_per_second: Histogram::new(SPEED_BUCKETS),
-            prefix_cache_queries: AtomicU64::new(0),
-            prefix_cache_hits: AtomicU64::new(0),
-            responses: Mutex::default(),
+            started: Instant::now(),
+            replies: Default::default(),
+            failed: Default::default(),
+            cancelled: Default::default(),
+            by_tier: Default::default(),
+            saved_nanos: AtomicU64::new(0),
+            num_prompt_tokens: AtomicU64::new(0),
+            num_cached_tokens: AtomicU64::new(0),
+            num_completion_tokens: AtomicU64::new(0),
+            inference_nanos: AtomicU64::new(0),
             mean_request_s: AtomicU64::new(0),
+            responses: Responses::default(),
+            histograms: Histograms::default(),
+            times: Times::default(),
+            samples: Samples::default(),
+        }
+    }
+}
+
+impl Default for Histograms {
+    fn default() -> Self {
+        let request = || Histogram::of_seconds(bounds::REQUEST);
+        let wide = |_| Histogram::of_seconds(bounds::WIDE);
+        Self {
+            time_to_first_token: Histogram::of_seconds(bounds::FIRST_TOKEN),
+            inter_token_latency: Histogram::of_seconds(bounds::INTER_TOKEN),
+            e2e_request_latency: request(),
+            queue_time: request(),
+            prefill_time: request(),
+            decode_time: request(),
+            inference_duration: request(),
+            tokens_per_second: Histogram::of_numbers(bounds::SPEED),
+            reply: std::array::from_fn(wide),
+            phases: std::array::from_fn(wide),
+            gen_ai: std::array::from_fn(|_| GenAi::default()),
+        }
+    }
+}
+
+impl Default for GenAi {
+    fn default() -> Self {
+        Self {
+            duration: Histogram::of_seconds(bounds::GEN_AI_DURATION),
+            failed_duration: Histogram::of_seconds(bounds::GEN_AI_DURATION),
+            first_token: Histogram::of_seconds(bounds::GEN_AI_FIRST_TOKEN),
+            per_token: Histogram::of_seconds(bounds::GEN_AI_PER_TOKEN),
+            input_tokens: Histogram::of_numbers(bounds::GEN_AI_TOKENS),
+            output_tokens: Histogram::of_numbers(bounds::GEN_AI_TOKENS),
         }
     }
 }
 
 impl Metrics {
-    /// Time between two tokens of one choice.
+    /// Time between two tokens of one choice, as they were generated.
     pub(crate) fn observe_inter_token(&self, seconds: f64) {
-        self.inter_token_latency.observe(seconds);
+        self.histograms.inter_token_latency.observe(seconds);
     }
 
     /// A reply that ended well after `seconds`.
-    pub(crate) fn observe_reply(&self, summary: &ReplySummary, seconds: f64) {
-        let timings = &summary.timings;
-        self.time_to_first_token.observe(timings.time_to_first_token_ms / 1e3);
-        self.e2e_request_latency.observe(seconds);
-        self.queue_time.observe(timings.queue_ms / 1e3);
-        self.prefill_time.observe(timings.prefill_ms / 1e3);
-        self.decode_time.observe(timings.decode_ms / 1e3);
-        let inference_s = (timings.prefill_ms + timings.decode_ms) / 1e3;
-        self.inference_duration.observe(inference_s);
-        if inference_s > 0.0 {
-            self.tokens_per_second.observe(summary.num_completion_tokens as f64 / inference_s);
+    pub(crate) fn observe_reply(
+        &self,
+        endpoint: Endpoint,
+        cache: &CacheReport,
+        summary: &ReplySummary,
+        seconds: f64,
+    ) {
+        let status = cache.status as usize;
+        let tier = cache.tier.map_or(NO_TIER, tier_index);
+        count(&self.replies[endpoint as usize][status]);
+        count(&self.by_tier[status][tier]);
+        let Histograms { reply, e2e_request_latency, time_to_first_token, .. } = &self.histograms;
+        let first_token_s = summary.timings.time_to_first_token_ms / 1e3;
+        reply[status].observe(seconds);
+        e2e_request_latency.observe(seconds);
+        time_to_first_token.observe(first_token_s);
+        self.times.all.observe(seconds);
+        self.times.first_token.observe(first_token_s);
+        self.observe_gen_ai(endpoint, summary, seconds);
+        if cache.status != CacheStatus::Bypass {
+            self.observe_phase(Phase::CacheLookup, summary.timings.cache_lookup_ms);
         }
-        self.prefix_cache_queries.fetch_add(summary.num_prompt_tokens as u64, Ordering::Relaxed);
-        self.prefix_cache_hits.fetch_add(summary.num_cached_tokens as u64, Ordering::Relaxed);
+        match cache.status {
+            CacheStatus::Hit | CacheStatus::HitNormalized => {
+                self.times.hits.observe(seconds);
+                add(&self.saved_nanos, u64::try_from(cache.saved.as_nanos()).unwrap_or(0));
+            }
+            // Its generation is counted once, with the request that came first.
+            CacheStatus::Coalesced => {}
+            CacheStatus::Miss | CacheStatus::Bypass => self.observe_generation(summary, seconds),
+        }
+    }
+
+    /// A reply that broke or whose client left, after `seconds`.
+    pub(crate) fn observe_unfinished(&self, endpoint: Endpoint, has_failed: bool, seconds: f64) {
+        if has_failed {
+            count(&self.failed[endpoint as usize]);
+            self.gen_ai(endpoint).failed_duration.observe(seconds);
+        } else {
+            count(&self.cancelled[endpoint as usize]);
+        }
+    }
+
+    /// What the engine did for a reply.
+    fn observe_generation(&self, summary: &ReplySummary, seconds: f64) {
+        let timings = &summary.timings;
+        let histograms = &self.histograms;
+        self.times.generated.observe(seconds);
+        histograms.queue_time.observe(timings.queue_ms / 1e3);
+        histograms.prefill_time.observe(timings.prefill_ms / 1e3);
+        histograms.decode_time.observe(timings.decode_ms / 1e3);
+        self.observe_phase(Phase::Tokenize, timings.tokenize_ms);
+        self.observe_phase(Phase::Queue, timings.queue_ms);
+        self.observe_phase(Phase::Prefill, timings.prefill_ms);
+        self.observe_phase(Phase::Decode, timings.decode_ms);
+        let inference_s = (timings.prefill_ms + timings.decode_ms) / 1e3;
+        histograms.inference_duration.observe(inference_s);
+        if inference_s > 0.0 {
+            let speed = summary.num_completion_tokens as f64 / inference_s;
+            histograms.tokens_per_second.observe(speed);
+        }
+        add(&self.num_prompt_tokens, summary.num_prompt_tokens as u64);
+        add(&self.num_cached_tokens, summary.num_cached_tokens as u64);
+        add(&self.num_completion_tokens, summary.num_completion_tokens as u64);
+        add(&self.inference_nanos, (inference_s * 1e9) as u64);
         let mean = match self.mean_request_s.load(Ordering::Relaxed) {
             0 => seconds,
             bits => f64::from_bits(bits) * (1.0 - MEAN_WEIGHT) + seconds * MEAN_WEIGHT,
@@ -104,13 +280,34 @@ impl Metrics {
         self.mean_request_s.store(mean.to_bits(), Ordering::Relaxed);
     }
 
-    /// A response that was sent, given up or never begun (499).
-    pub(crate) fn count_response(&self, route: &str, status: u16) {
-        let mut responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
-        *responses.entry((route.to_owned(), status)).or_default() += 1;
+    fn observe_phase(&self, phase: Phase, ms: f64) {
+        self.histograms.phases[phase as usize].observe(ms / 1e3);
+        self.times.phases[phase as usize].observe(ms / 1e3);
     }
 
-    /// How long a request takes, by the latest ones.
+    fn observe_gen_ai(&self, endpoint: Endpoint, summary: &ReplySummary, seconds: f64) {
+        let gen_ai = self.gen_ai(endpoint);
+        let first_token_s = summary.timings.time_to_first_token_ms / 1e3;
+        gen_ai.duration.observe(seconds);
+        gen_ai.first_token.observe(first_token_s);
+        gen_ai.input_tokens.observe(summary.num_prompt_tokens as f64);
+        gen_ai.output_tokens.observe(summary.num_completion_tokens as f64);
+        if summary.num_completion_tokens > 1 {
+            let num_later = (summary.num_completion_tokens - 1) as f64;
+            gen_ai.per_token.observe((seconds - first_token_s).max(0.0) / num_later);
+        }
+    }
+
+    fn gen_ai(&self, endpoint: Endpoint) -> &GenAi {
+        &self.histograms.gen_ai[endpoint.operation() as usize]
+    }
+
+    /// A response that was sent, given up or never begun (499).
+    pub(crate) fn count_response(&self, route: &str, status: u16) {
+        self.responses.count(route, status);
+    }
+
+    /// How long generating takes, by the latest requests.
     pub(crate) fn mean_request_s(&self) -> f64 {
         match self.mean_request_s.load(Ordering::Relaxed) {
             0 => FIRST_GUESS_S,
@@ -118,241 +315,67 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus reads.
-    pub(crate) fn render(&self, model: &str, stats: &EngineStats) -> String {
-        let mut page = Page { text: String::with_capacity(16 << 10), model: escape(model) };
-        let usage = stats.num_blocks_used as f64 / stats.num_blocks.max(1) as f64;
-        page.one(
-            "vllm:num_requests_running",
-            "gauge",
-            "Sequences being worked on.",
-            stats.num_running as f64,
-        );
-        page.one(
-            "vllm:num_requests_waiting",
-            "gauge",
-            "Requests waiting for their first step.",
-            stats.num_waiting as f64,
-        );
-        page.one(
-            "vllm:kv_cache_usage_perc",
-            "gauge",
-            "Share of the KV blocks in use, 1 is all.",
-            usage,
-        );
-        page.one(
-            "vllm:prompt_tokens_total",
-            "counter",
-            "Prompt tokens taken.",
-            stats.num_prompt_tokens as f64,
-        );
-        page.one(
-            "vllm:generation_tokens_total",
-            "counter",
-            "Tokens generated.",
-            stats.num_generation_tokens as f64,
-        );
-        page.one(
-            "vllm:num_preemptions_total",
-            "counter",
-            "Sequences put back for want of KV blocks.",
-            stats.num_preemptions as f64,
-        );
-        let queries = self.prefix_cache_queries.load(Ordering::Relaxed);
-        page.one(
-            "vllm:prefix_cache_queries_total",
-            "counter",
-            "Prompt tokens looked up in the prefix cache.",
-            queries as f64,
-        );
-        let hits = self.prefix_cache_hits.load(Ordering::Relaxed);
-        page.one(
-            "vllm:prefix_cache_hits_total",
-            "counter",
-            "Prompt tokens found in the prefix cache.",
-            hits as f64,
-        );
-        page.family(
-            "vllm:request_success_total",
-            "counter",
-            "Ended choices by reason (abort and error: requests).",
-        );
-        let reasons = [
-            ("stop", stats.num_finished_stop),
-            ("length", stats.num_finished_length),
-            ("abort", stats.num_cancelled),
-            ("error", stats.num_failed),
-        ];
-        for (reason, value) in reasons {
-            page.sample(
-                "vllm:request_success_total",
-                &format!("finished_reason=\"{reason}\""),
-                value as f64,
-            );
-        }
-        page.histogram(
-            "vllm:time_to_first_token_seconds",
-            "From the request to its first token.",
-            &self.time_to_first_token,
-        );
-        page.histogram(
-            "vllm:inter_token_latency_seconds",
-            "Between two tokens of a choice.",
-            &self.inter_token_latency,
-        );
-        page.histogram(
-            "vllm:e2e_request_latency_seconds",
-            "From the request to its last token.",
-            &self.e2e_request_latency,
-        );
-        page.histogram(
-            "vllm:request_queue_time_seconds",
-            "Waiting for the first step.",
-            &self.queue_time,
-        );
-        page.histogram(
-            "vllm:request_prefill_time_seconds",
-            "From the first step to the first token.",
-            &self.prefill_time,
-        );
-        page.histogram(
-            "vllm:request_decode_time_seconds",
-            "From the first token to the last.",
-            &self.decode_time,
-        );
-        page.histogram(
-            "inference_duration_seconds",
-            "Prefill and decode of a request.",
-            &self.inference_duration,
-        );
-        page.histogram(
-            "tokens_per_second",
-            "Tokens generated per second of inference, by request.",
-            &self.tokens_per_second,
-        );
-        page.family(
-            "http_responses_total",
-            "counter",
-            "Responses by route and status; 499 is a client that left.",
-        );
-        let responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((route, status), count) in &*responses {
-            page.sample(
-                "http_responses_total",
-                &format!("route=\"{}\",status=\"{status}\"", escape(route)),
-                *count as f64,
-            );
-        }
-        page.text
-    }
-}
-
-/// A page of metrics being written.
-struct Page {
-    text: String,
-    model: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    /// Seconds since the server began.
+    pub(crate) fn uptime_s(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
     }
 
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
-        self.family(name, kind, help);
-        self.sample(name, "", value);
+    /// Replies of an endpoint that ended well, by cache status.
+    pub(crate) fn replies(&self, endpoint: Endpoint) -> [u64; NUM_STATUSES] {
+        std::array::from_fn(|status| get(&self.replies[endpoint as usize][status]))
     }
 
-    fn sample(&mut self, name: &str, labels: &str, value: f64) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        let model = std::mem::take(&mut self.model);
-        self.line(format_args!("{name}{{model_name=\"{model}\"{comma}{labels}}} {value}\n"));
-        self.model = model;
+    /// Replies of an endpoint that broke, and those whose client left.
+    pub(crate) fn unfinished(&self, endpoint: Endpoint) -> (u64, u64) {
+        (get(&self.failed[endpoint as usize]), get(&self.cancelled[endpoint as usize]))
     }
 
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        self.family(name, "histogram", help);
-        let mut total = 0;
-        for (i, count) in histogram.counts.iter().enumerate() {
-            total += count.load(Ordering::Relaxed);
-            let bound = histogram.bounds.get(i).map_or_else(|| "+Inf".to_owned(), f64::to_string);
-            self.sample(&format!("{name}_bucket"), &format!("le=\"{bound}\""), total as f64);
-        }
-        let sum = histogram.sum_micros.load(Ordering::Relaxed) as f64 / 1e6;
-        self.sample(&format!("{name}_sum"), "", sum);
-        self.sample(&format!("{name}_count"), "", total as f64);
+    /// Replies that ended well, by cache status and by the index of a tier in [`TIERS`].
+    pub(crate) fn by_tier(&self, status: CacheStatus, tier: usize) -> u64 {
+        get(&self.by_tier[status as usize][tier])
     }
 
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        self.text.write_fmt(text).expect("a string takes any text");
-    }
-}
-
-/// Counts of values up to each bound, and beyond the last.
-#[derive(Debug)]
-struct Histogram {
-    bounds: &'static [f64],
-    counts: Vec<AtomicU64>,
-    sum_micros: AtomicU64,
-}
-
-impl Histogram {
-    fn new(bounds: &'static [f64]) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, counts, sum_micros: AtomicU64::new(0) }
-    }
-
-    fn observe(&self, value: f64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_micros.fetch_add((value * 1e6).max(0.0) as u64, Ordering::Relaxed);
-    }
-}
-
-/// A label's value as the text format wants it.
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_counts_in_its_bucket_and_every_larger_one() {
-        let metrics = Metrics::default();
-        for seconds in [0.01, 0.0101, 0.2, 99.0] {
-            metrics.observe_inter_token(seconds);
-        }
-        let text = metrics.render("a \"b\"", &EngineStats::default());
-        let name = "vllm:inter_token_latency_seconds";
-        for (suffix, labels, value) in [
-            ("_bucket", ",le=\"0.01\"", "1"),
-            ("_bucket", ",le=\"0.025\"", "2"),
-            ("_bucket", ",le=\"0.15\"", "2"),
-            ("_bucket", ",le=\"0.2\"", "3"),
-            ("_bucket", ",le=\"80\"", "3"),
-            ("_bucket", ",le=\"+Inf\"", "4"),
-            ("_sum", "", "99.2201"),
-            ("_count", "", "4"),
-        ] {
-            let line = format!("{name}{suffix}{{model_name=\"a \\\"b\\\"\"{labels}}} {value}\n");
-            assert!(text.contains(&line), "{line} in {text}");
+    pub(crate) fn totals(&self) -> Totals {
+        let of_status = |status| (0..TIERS.len()).map(|tier| self.by_tier(status, tier)).sum();
+        let sum = |counts: &[AtomicU64]| counts.iter().map(get).sum();
+        let [hit, hit_normalized, miss, bypass, coalesced]: [u64; _] =
+            CacheStatus::ALL.map(of_status);
+        Totals {
+            num_replies: hit + hit_normalized + miss + bypass + coalesced,
+            num_hits: hit + hit_normalized,
+            num_coalesced: coalesced,
+            num_failed: sum(&self.failed),
+            num_cancelled: sum(&self.cancelled),
+            saved_s: get(&self.saved_nanos) as f64 / 1e9,
+            num_prompt_tokens: get(&self.num_prompt_tokens),
+            num_cached_tokens: get(&self.num_cached_tokens),
+            num_completion_tokens: get(&self.num_completion_tokens),
+            inference_s: get(&self.inference_nanos) as f64 / 1e9,
         }
     }
+}
 
-    #[test]
-    fn responses_are_counted_by_route_and_status() {
-        let metrics = Metrics::default();
-        metrics.count_response("/v1/models", 200);
-        metrics.count_response("/v1/models", 200);
-        metrics.count_response("unmatched", 404);
-        let text = metrics.render("m", &EngineStats::default());
-        assert!(text.contains(
-            "http_responses_total{model_name=\"m\",route=\"/v1/models\",status=\"200\"} 2\n"
-        ));
-        assert!(text.contains(
-            "http_responses_total{model_name=\"m\",route=\"unmatched\",status=\"404\"} 1\n"
-        ));
+/// The tier as a label.
+pub(crate) fn tier_name(tier: Tier) -> &'static str {
+    TIERS[tier_index(tier)]
+}
+
+fn tier_index(tier: Tier) -> usize {
+    match tier {
+        Tier::Memory => 0,
+        Tier::Disk => 1,
+        Tier::Redis => 2,
     }
+}
+
+fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

@@ -18,13 +18,17 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use brisk_gateway::ReplySummary;
+use brisk_gateway::{CacheReport, ReplySummary};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::runtime::Handle;
 
-use crate::{app::App, error::LoggedError};
+use crate::{
+    app::App,
+    error::LoggedError,
+    metrics::{endpoint::Endpoint, tier_name},
+};
 
 /// The response header that carries the request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,8 +62,11 @@ pub(crate) fn random_fraction() -> f64 {
 }
 
 /// What handlers note about a request for its log line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Record {
+    endpoint: Endpoint,
+    /// What the response cache did, once there is a reply.
+    cache: OnceLock<CacheReport>,
     summary: OnceLock<ReplySummary>,
     /// The error that ended a stream after its first byte.
     stream_error: OnceLock<LoggedError>,
@@ -67,6 +74,25 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            cache: OnceLock::new(),
+            summary: OnceLock::new(),
+            stream_error: OnceLock::new(),
+            is_large: AtomicBool::new(false),
+        }
+    }
+
+    /// The endpoint that was asked.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    pub(crate) fn set_cache(&self, cache: CacheReport) {
+        let _ = self.cache.set(cache);
+    }
+
     pub(crate) fn set_summary(&self, summary: ReplySummary) {
         // A reply has one end.
         let _ = self.summary.set(summary);
@@ -89,8 +115,9 @@ pub(crate) async fn observe(
     next: Next,
 ) -> Response {
     let request_id = RequestId::new();
-    let record = Arc::new(Record::default());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let endpoint = Endpoint::of(route.as_ref().map_or(UNMATCHED, MatchedPath::as_str));
+    let record = Arc::new(Record::new(endpoint));
     let mut line = LogLine {
         app,
         started: Instant::now(),
@@ -134,10 +161,18 @@ impl Drop for LogLine {
         // A client that leaves before its response gets nginx's code for it, in log and metrics.
         let status = self.status.map_or(499, |status| status.as_u16());
         let duration_ms = self.started.elapsed().as_secs_f64() * 1e3;
-        let summary = self.record.summary.get().copied().unwrap_or_default();
         let error = self.record.stream_error.get().or(self.error.as_ref());
         let internal = error.and_then(|error| error.internal.as_deref());
         self.app.metrics.count_response(route, status);
+        let summary = self.record.summary.get().copied();
+        let cache = self.record.cache.get();
+        let facts = summary.unwrap_or_default();
+        // What was not done has no time; a kept reply has only that of the lookup.
+        let timings = facts.timings;
+        let of = |ms: f64| (ms > 0.0).then_some(ms);
+        let inference_s = (timings.prefill_ms + timings.decode_ms) / 1e3;
+        let speed = of(inference_s).map(|seconds| facts.num_completion_tokens as f64 / seconds);
+        let model = summary.and_then(|_| self.app.gateway.model());
         tracing::info!(
             request_id = %self.request_id,
             method = self.method.as_str(),
@@ -145,10 +180,22 @@ impl Drop for LogLine {
             status,
             duration_ms,
             complete = self.is_complete,
-            prompt_tokens = summary.num_prompt_tokens,
-            cached_tokens = summary.num_cached_tokens,
-            completion_tokens = summary.num_completion_tokens,
-            ttft_ms = summary.timings.time_to_first_token_ms,
+            cache = cache.map(|cache| cache.status.name()),
+            cache_tier = cache.and_then(|cache| cache.tier).map(tier_name),
+            prompt_tokens = facts.num_prompt_tokens,
+            cached_tokens = facts.num_cached_tokens,
+            completion_tokens = facts.num_completion_tokens,
+            ttft_ms = timings.time_to_first_token_ms,
+            cache_lookup_ms = of(timings.cache_lookup_ms),
+            tokenize_ms = of(timings.tokenize_ms),
+            queue_ms = of(timings.queue_ms),
+            prefill_ms = of(timings.prefill_ms),
+            decode_ms = of(timings.decode_ms),
+            tokens_per_second = speed,
+            gen_ai.operation.name = cache.map(|_| self.record.endpoint.operation().name()),
+            gen_ai.response.model = model.map(|model| model.name.as_str()),
+            gen_ai.usage.input_tokens = summary.map(|summary| summary.num_prompt_tokens),
+            gen_ai.usage.output_tokens = summary.map(|summary| summary.num_completion_tokens),
             code = error.map(|error| error.code),
             "request"
         );

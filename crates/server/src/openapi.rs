@@ -12,27 +12,43 @@ use utoipa::{
     },
 };
 
-use crate::{chat, completions, health, markdown, models};
+use crate::{
+    assistant, cache_admin, chat, completions, conversations, health, markdown, models, performance,
+};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Brisk",
-        description = "Chat completions by a local model, in OpenAI's API. A parameter that this server does not act on is refused by name, never ignored."
+        description = "Chat by a local model: OpenAI's API, and assistant endpoints that keep conversations and replies. A parameter that this server does not act on is refused by name, never ignored."
     ),
     paths(
         chat::create,
         completions::create,
         models::list,
         models::retrieve,
+        assistant::query,
+        assistant::query_stream,
+        assistant::chat,
+        conversations::list,
+        conversations::show,
+        conversations::delete,
+        cache_admin::list,
+        cache_admin::flush,
+        cache_admin::remove,
+        cache_admin::report,
         health::live,
         health::ready,
         health::metrics,
+        performance::show,
+        performance::watch,
         markdown::render,
         show
     ),
     tags(
         (name = "OpenAI", description = "What OpenAI's clients call."),
+        (name = "Assistant", description = "Questions in one field, and conversations that the server keeps."),
+        (name = "Response cache", description = "What is kept for the caller's key."),
         (name = "Operation", description = "What whoever runs the server calls."),
         (name = "Web page", description = "What the server's own page calls."),
     ),
@@ -105,7 +121,17 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "/api/cache",
+                "/api/cache/{key}",
+                "/api/cache/{key}/report",
+                "/api/chat",
+                "/api/conversations",
+                "/api/conversations/{user_id}",
                 "/api/markdown",
+                "/api/performance",
+                "/api/performance/stream",
+                "/api/query",
+                "/api/query/stream",
                 "/health/live",
                 "/health/ready",
                 "/metrics",
@@ -137,7 +163,7 @@ mod tests {
                 }
             }
         });
-        assert_eq!(operations.len(), 9);
+        assert_eq!(operations.len(), 21);
     }
 
     /// Every field that the readers take is in the document.
@@ -145,14 +171,19 @@ mod tests {
     fn every_request_field_is_described() {
         let document: Value = serde_json::from_str(&document()).unwrap();
         let mut described = BTreeSet::new();
-        for schema in ["ChatCompletionRequest", "CompletionRequest"] {
+        for schema in
+            ["ChatCompletionRequest", "CompletionRequest", "QueryRequest", "ChatTurnRequest"]
+        {
             walk(&document["components"]["schemas"][schema], "", &mut |_, value| {
                 let properties = value.get("properties").and_then(Value::as_object);
                 described.extend(properties.into_iter().flatten().map(|(name, _)| name.as_str()));
             });
         }
-        let sampling = &document["components"]["schemas"]["Sampling"]["properties"];
-        described.extend(sampling.as_object().into_iter().flatten().map(|(name, _)| name.as_str()));
+        for shared in ["Sampling", "AssistantOptions"] {
+            let shared = &document["components"]["schemas"][shared]["properties"];
+            described
+                .extend(shared.as_object().into_iter().flatten().map(|(name, _)| name.as_str()));
+        }
         for field in [
             "model",
             "messages",
@@ -178,6 +209,13 @@ mod tests {
             "max_completion_tokens",
             "ignore_eos",
             "echo",
+            "cache_control",
+            "query",
+            "message",
+            "user_id",
+            "system",
+            "speed_mode",
+            "soft_max_tokens",
         ] {
             assert!(described.contains(field), "{field} is not in {described:?}");
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use brisk_gateway::{GatewayError, Reply, ReplyEvent};
+use brisk_gateway::{CacheReport, GatewayError, HistoryReport, Reply, ReplyEvent};
 use tokio::time::timeout;
 
 use crate::{
@@ -52,12 +52,25 @@ pub(crate) struct TrackedReply {
     latest_token: Vec<Option<Instant>>,
     /// An event that was awaited before the response began.
     first: Option<ReplyEvent>,
+    /// Whether its end is counted, as it came or as an error.
+    is_counted: bool,
 }
 
 impl TrackedReply {
     pub(crate) fn new(reply: Reply, app: Arc<App>, record: Arc<Record>, started: Instant) -> Self {
         let latest_token = vec![None; reply.num_choices()];
-        Self { reply, app, record, started, latest_token, first: None }
+        record.set_cache(*reply.cache());
+        Self { reply, app, record, started, latest_token, first: None, is_counted: false }
+    }
+
+    /// What the response cache did.
+    pub(crate) fn cache(&self) -> &CacheReport {
+        self.reply.cache()
+    }
+
+    /// What was left out of the conversation, where the server keeps it.
+    pub(crate) fn history(&self) -> Option<HistoryReport> {
+        self.reply.history()
     }
 
     pub(crate) fn app(&self) -> &App {
@@ -101,7 +114,8 @@ impl TrackedReply {
 
     fn track(&mut self, event: Result<ReplyEvent, GatewayError>) -> Result<ReplyEvent, ApiError> {
         match &event {
-            Ok(ReplyEvent::Delta(delta)) if delta.is_generated => {
+            // The pace of a kept reply says nothing about the engine.
+            Ok(ReplyEvent::Delta(delta)) if delta.is_generated && !self.cache().status.is_hit() => {
                 let now = Instant::now();
                 let latest = self.latest_token[delta.choice].replace(now);
                 if let Some(latest) = latest {
@@ -110,11 +124,14 @@ impl TrackedReply {
             }
             Ok(ReplyEvent::Delta(_) | ReplyEvent::Finished { .. }) => {}
             Ok(ReplyEvent::Done(summary)) => {
-                let seconds = self.started.elapsed().as_secs_f64();
-                self.app.metrics.observe_reply(summary, seconds);
+                let (endpoint, seconds) = (self.record.endpoint(), self.started.elapsed());
+                let cache = self.reply.cache();
+                self.app.metrics.observe_reply(endpoint, cache, summary, seconds.as_secs_f64());
                 self.record.set_summary(*summary);
+                self.is_counted = true;
             }
             Err(error) => {
+                self.count_unfinished(true);
                 let error = self.app.error(error);
                 let (code, internal) = (error.code, error.internal.clone());
                 self.record.set_stream_error(LoggedError { code, internal });
@@ -122,5 +139,19 @@ impl TrackedReply {
             }
         }
         event.map_err(|error| self.app.error(&error))
+    }
+
+    fn count_unfinished(&mut self, has_failed: bool) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.app.metrics.observe_unfinished(self.record.endpoint(), has_failed, seconds);
+        self.is_counted = true;
+    }
+}
+
+impl Drop for TrackedReply {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            self.count_unfinished(false);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     app::{App, router},
     config::{ConfigError, ServerConfig},
     connection::drive,
+    performance::take_samples,
 };
 
 /// Pause after a failed `accept`, as when the process has no file descriptor left: trying again at
@@ -53,11 +54,13 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(app.config.max_connections));
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut samples = std::pin::pin!(take_samples(Arc::clone(&app)));
     tracing::info!(%address, "listening");
     loop {
         let stream = tokio::select! {
             biased;
             () = &mut shutdown => break,
+            () = &mut samples => continue,
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(error = %error, "a connection's task broke");

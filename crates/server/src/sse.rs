@@ -22,10 +22,11 @@ use crate::{guarded_io::ConnectionState, reply::TrackedReply, whole::PROBE_INTER
 const MAX_PIECE_BYTES: usize = 16 << 10;
 /// A comment, which readers skip.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
-const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Writes the events of one endpoint's streams.
 pub(crate) trait Dialect: Send + Unpin + 'static {
+    /// What follows the last event of a reply that went well; OpenAI's marker, where nothing else is.
+    const LAST_LINE: &'static [u8] = b"data: [DONE]\n\n";
     /// Appends what an event says, as complete `data:` lines; may hold things back.
     fn event(&mut self, event: ReplyEvent, out: &mut Events);
     /// Appends what was held back, because the stream breaks here.
@@ -106,7 +107,7 @@ impl<D: Dialect> ReplyStream<D> {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(event))) => self.dialect.event(event, &mut self.events),
                 Poll::Ready(None) => {
-                    self.events.bytes.extend_from_slice(DONE);
+                    self.events.bytes.extend_from_slice(D::LAST_LINE);
                     self.has_ended = true;
                 }
                 Poll::Ready(Some(Err(error))) => {

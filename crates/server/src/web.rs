@@ -1,4 +1,4 @@
-//! The web page, built into the program.
+//! The web pages, built into the program.
 
 use std::sync::LazyLock;
 
@@ -40,9 +40,15 @@ pub(crate) static ASSETS: &[Asset] = &[
     asset!("/icon.svg", "icon.svg", SVG),
     asset!("/api.js", "api.js", SCRIPT),
     asset!("/app.js", "app.js", SCRIPT),
+    asset!("/chart.js", "chart.js", SCRIPT),
     asset!("/chat.js", "chat.js", SCRIPT),
+    asset!("/dashboard", "dashboard.html", HTML),
+    asset!("/dashboard.css", "dashboard.css", CSS),
+    asset!("/dashboard.js", "dashboard.js", SCRIPT),
+    asset!("/key.js", "key.js", SCRIPT),
     asset!("/shell.js", "shell.js", SCRIPT),
     asset!("/store.js", "store.js", SCRIPT),
+    asset!("/theme.js", "theme.js", SCRIPT),
     asset!("/view.js", "view.js", SCRIPT),
 ];
 
@@ -103,7 +109,11 @@ mod tests {
             .collect();
         let mut served: Vec<_> = ASSETS
             .iter()
-            .map(|asset| if asset.path == "/" { "index.html" } else { &asset.path[1..] })
+            .map(|asset| match asset.path {
+                "/" => "index.html",
+                "/dashboard" => "dashboard.html",
+                path => &path[1..],
+            })
             .collect();
         files.sort();
         served.sort_unstable();

@@ -36,6 +36,7 @@ fn masked(text: &str) -> String {
             "predicted_per_second",
             "queue_ms",
             "tokenize_ms",
+            "cache_lookup_ms",
             "prefill_ms",
             "decode_ms",
             "time_to_first_token_ms",

@@ -1,4 +1,4 @@
-// Speaks to the server: the model list, a streamed chat, Markdown, and errors as facts.
+// Speaks to the server: the model list, a streamed chat, Markdown, live figures, and errors as facts.
 
 /** What went wrong, as facts: `kind` says whose move it is, the rest are the server's own words. */
 export class ApiError extends Error {
@@ -51,6 +51,16 @@ export async function* streamChat(body, signal) {
   throw new ApiError("cut", "the reply stopped before its end");
 }
 
+/**
+ * The server's figures, one sample a second: those after `lastId` first, then each as it comes. Ends
+ * when the server ends it.
+ */
+export async function* watchPerformance(lastId, signal) {
+  const headers = lastId ? { "last-event-id": String(lastId) } : {};
+  const response = await request("/api/performance/stream", { headers, signal });
+  for await (const data of serverSentEvents(response.body, signal)) yield JSON.parse(data);
+}
+
 /** The `data` of each event in a byte stream of Server-Sent Events; comments and other fields are skipped. */
 async function* serverSentEvents(stream, signal) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
@@ -79,8 +89,7 @@ async function* serverSentEvents(stream, signal) {
   }
 }
 
-async function request(path, { body, signal }) {
-  const headers = {};
+async function request(path, { body, headers = {}, signal }) {
   if (apiKey) headers.authorization = `Bearer ${apiKey}`;
   if (body) headers["content-type"] = "application/json";
   let response;

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import * as chat from "./chat.js";
+import * as key from "./key.js";
 import * as store from "./store.js";
 import { closeSidebar, keepAtEnd, notice, toEnd } from "./shell.js";
 import * as view from "./view.js";
@@ -222,28 +223,11 @@ function drawModel(state) {
 }
 
 function askForKey(then) {
-  const dialog = $("key-dialog");
-  if (dialog.open) return;
-  $("key-text").textContent = store.loadApiKey()
-    ? "The server does not know the key you gave. Check it and enter it again."
-    : "Ask whoever runs this server for an API key. It is kept in this browser until you close the tab.";
-  $("key-input").value = "";
-  dialog.onclose = () => {
-    if (dialog.returnValue !== "ok") return;
-    store.saveApiKey($("key-input").value);
-    api.setApiKey($("key-input").value);
+  key.askForKey(() => {
     connect();
     if (then !== connect) then();
-  };
-  dialog.returnValue = "";
-  dialog.showModal();
+  });
 }
-
-$("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  $("key-dialog").close("ok");
-});
-$("key-cancel").onclick = () => $("key-dialog").close();
 
 /* ---- drawing ---- */
 
@@ -393,7 +377,6 @@ $("reset-settings").onclick = () => {
 /* ---- start ---- */
 
 if (!current) addConversation();
-api.setApiKey(store.loadApiKey());
 $("api-base").textContent = `${location.origin}/v1`;
 drawAll();
 connect();

@@ -1,6 +1,6 @@
-// The page around the conversation: the sidebar on a narrow screen, the theme, notices and scrolling.
+// The page around the conversation: the sidebar on a narrow screen, notices and scrolling.
 
-import { loadTheme, saveTheme } from "./store.js";
+import "./theme.js";
 import { el, icon } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -38,23 +38,6 @@ export function closeSidebar(giveFocusBack) {
 $("open-sidebar").onclick = openSidebar;
 $("close-sidebar").onclick = () => closeSidebar(true);
 $("backdrop").onclick = () => closeSidebar(true);
-
-/* ---- theme ---- */
-
-function applyTheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
-}
-$("theme").onclick = () => {
-  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const next = (loadTheme() ?? system) === "dark" ? "light" : "dark";
-  // A choice that agrees with the system is no choice: the page follows the system again.
-  const theme = next === system ? null : next;
-  saveTheme(theme);
-  applyTheme(theme);
-};
-
-applyTheme(loadTheme());
 
 /* ---- scrolling ---- */
 

@@ -31,19 +31,11 @@ pub(crate) fn run(raw: &RawConfig, markdown: bool) -> Result<()> {
 
 fn row(raw: &RawConfig, setting: &Setting) -> [String; 3] {
     let (value, origin) = match (raw.get(setting), setting.default) {
-        (Some(given), _) => (shown(setting, &given.texts), given.origin.to_string()),
+        (Some(given), _) => (setting.kind.shown(&given.texts), given.origin.to_string()),
         (None, DefaultValue::Is(text)) => (text.to_owned(), "default".to_owned()),
         (None, DefaultValue::None(words)) => (format!("({words})"), "default".to_owned()),
     };
     [setting.name.to_owned(), printable(&value), printable(&origin)]
-}
-
-/// A secret shows only that it is there.
-fn shown(setting: &Setting, texts: &[String]) -> String {
-    match setting.kind {
-        Kind::List { secret: true } => vec!["********"; texts.len()].join(", "),
-        _ => texts.join(", "),
-    }
 }
 
 /// The reference page, generated so that it is never behind the code.
@@ -92,6 +84,12 @@ fn value_words(kind: Kind) -> String {
             "words; an array in `brisk.toml`, separated by commas in a variable".to_owned()
         }
         Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Fraction { min, max } => format!("a number from {min} to {max}"),
+        Kind::Secret => "a text of 16 characters at least, never shown".to_owned(),
+        Kind::RedisUrl => {
+            "`redis://[user:password@]host[:port][/database]`, shown without its password"
+                .to_owned()
+        }
         Kind::Bytes { .. } => "a number of bytes, such as `8388608` or `8 MiB`".to_owned(),
         Kind::Duration { .. } => {
             "a time, such as `500ms`, `30s`, `10m`; plain numbers are seconds".to_owned()
@@ -113,6 +111,20 @@ mod tests {
         let raw = RawConfig::collect(&Sources { flags, ..Sources::default() }).unwrap();
         let row = row(&raw, &settings::API_KEYS);
         assert_eq!(row, ["api_keys", "********, ********", "flag --api-key"]);
+    }
+
+    #[test]
+    fn passwords_and_secrets_are_not_shown() {
+        for (name, given, expected) in [
+            ("cache_secret", "a secret of some length", "********"),
+            ("cache_redis_url", "redis://u:p@ss@host:1/2", "redis://********@host:1/2"),
+            ("cache_redis_url", "redis://host:1", "redis://host:1"),
+        ] {
+            let flags = vec![(name, vec![given.to_owned()])];
+            let raw = RawConfig::collect(&Sources { flags, ..Sources::default() }).unwrap();
+            let setting = settings::ALL.into_iter().find(|it| it.name == name).unwrap();
+            assert_eq!(row(&raw, setting)[1], expected);
+        }
     }
 
     #[test]

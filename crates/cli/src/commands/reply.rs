@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use brisk_gateway::{
-    ChatRequest, Gateway, GatewayConfig, Message, Options, ReplyEvent, ReplySummary, Role,
-    SamplingParams,
+    CacheUse, ChatRequest, Gateway, GatewayConfig, Message, Options, ReplyEvent, ReplySummary,
+    Role, SamplingParams, Tenant,
 };
 
 use crate::{
@@ -59,9 +59,20 @@ impl Talker {
         text: &mut String,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended> {
-        let options =
-            Options { model: None, params: self.params.clone(), num_choices: 1, deadline: None };
-        let request = ChatRequest { messages: messages.to_vec(), options };
+        let options = Options {
+            model: None,
+            params: self.params.clone(),
+            num_choices: 1,
+            deadline: None,
+            tenant: Tenant::LOCAL,
+            cache: CacheUse::OFF,
+        };
+        let request = ChatRequest {
+            messages: messages.to_vec(),
+            is_cleaned: false,
+            default_max_tokens: None,
+            options,
+        };
         let mut stop = std::pin::pin!(stop);
         let reply = tokio::select! {
             () = &mut stop => return Ok(Ended::Stopped),

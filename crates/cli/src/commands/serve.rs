@@ -7,12 +7,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use brisk_gateway::{Gateway, GatewayConfig};
+use brisk_gateway::{
+    CacheConfig, ConversationConfig, DiskConfig, Gateway, GatewayConfig, RedisConfig, Secret,
+    StoreConfig,
+};
 use brisk_server::ServerConfig;
 use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
+    identity::identity,
     loading::{self, Opened, WarmUp},
 };
 
@@ -58,10 +62,12 @@ async fn serve(
         write_timeout: config.write_timeout,
         idle_timeout: config.idle_timeout,
         shutdown_grace: config.shutdown_grace,
+        assistant: config.assistant,
         after_large_request: Some(brisk_kernels::return_free_pages),
         ..ServerConfig::default()
     };
-    let gateway = Arc::new(Gateway::loading(GatewayConfig::default()));
+    let gateway = Gateway::open(GatewayConfig::default(), stores(&config)).await?;
+    let gateway = Arc::new(gateway);
     let (failed, failure) = oneshot::channel();
     tokio::spawn({
         let gateway = Arc::clone(&gateway);
@@ -103,14 +109,47 @@ async fn run_engine(
     gateway: &Gateway,
     address: SocketAddr,
 ) -> Result<()> {
+    let (config, opened) = (Arc::new(config), Arc::new(opened));
+    let identity = tokio::task::spawn_blocking({
+        let (config, opened) = (Arc::clone(&config), Arc::clone(&opened));
+        move || {
+            let is_shared = config.cache_file.is_some() || config.cache_redis_url.is_some();
+            identity(&opened.file, loading::cpu(&config)?, config.response_cache && is_shared)
+                .context("reading the model")
+        }
+    });
     let loaded =
         tokio::task::spawn_blocking(move || loading::start_engine(&config, &opened, WarmUp::Yes))
             .await;
     let engine = loaded.context("loading the model")??;
-    gateway.attach(engine.clone());
+    gateway.attach(engine.clone(), &identity.await.context("reading the model")??);
     announce(address);
     engine.stopped().await;
     Err(anyhow!("the engine stopped: see the log"))
+}
+
+/// What the gateway keeps, by the settings.
+fn stores(config: &Config) -> StoreConfig {
+    let cache = config.response_cache.then(|| CacheConfig {
+        max_bytes: config.cache_max_bytes,
+        max_entries: config.cache_max_entries,
+        ttl: config.cache_ttl,
+        disk: config
+            .cache_file
+            .clone()
+            .map(|path| DiskConfig { path, max_bytes: config.cache_file_max_bytes }),
+        redis: config.cache_redis_url.as_ref().map(|url| {
+            let secret = config.cache_secret.as_deref().map_or(Secret::PerProcess, Secret::new);
+            RedisConfig::new(url, secret)
+        }),
+        ..CacheConfig::default()
+    });
+    let max_messages = config.conversation_max_messages;
+    StoreConfig {
+        cache,
+        conversations: Some(ConversationConfig { max_messages, ..ConversationConfig::default() }),
+        conversations_file: config.conversations_file.clone(),
+    }
 }
 
 /// The one line that scripts wait for. A closed standard output does not stop the server.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use brisk_kernels::CpuLevel;
+use brisk_server::AssistantDefaults;
 use thiserror::Error;
 
 pub(crate) use raw::{Origin, RawConfig};
@@ -72,6 +73,17 @@ pub(crate) struct Config {
     pub(crate) write_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) shutdown_grace: Duration,
+    pub(crate) assistant: AssistantDefaults,
+    pub(crate) response_cache: bool,
+    pub(crate) cache_max_bytes: u64,
+    pub(crate) cache_max_entries: u64,
+    pub(crate) cache_ttl: Duration,
+    pub(crate) cache_file: Option<PathBuf>,
+    pub(crate) cache_file_max_bytes: u64,
+    pub(crate) cache_redis_url: Option<String>,
+    pub(crate) cache_secret: Option<String>,
+    pub(crate) conversations_file: Option<PathBuf>,
+    pub(crate) conversation_max_messages: usize,
     pub(crate) log_level: String,
     pub(crate) log_json: bool,
 }
@@ -81,6 +93,9 @@ impl Config {
     pub(crate) fn check(raw: &RawConfig) -> Result<Self, ConfigError> {
         use settings as s;
         let count = |setting| Ok(raw.size(setting)?.unwrap_or_default());
+        let small = |setting| {
+            Ok(raw.number(setting)?.and_then(|it| u32::try_from(it).ok()).unwrap_or_default())
+        };
         let port = raw.number(&s::PORT)?.and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
         Ok(Self {
             model: raw.text(&s::MODEL)?.map(PathBuf::from),
@@ -103,6 +118,26 @@ impl Config {
             write_timeout: raw.duration(&s::WRITE_TIMEOUT)?,
             idle_timeout: raw.duration(&s::IDLE_TIMEOUT)?,
             shutdown_grace: raw.duration(&s::SHUTDOWN_GRACE)?,
+            assistant: AssistantDefaults {
+                max_new_tokens: count(&s::DEFAULT_MAX_NEW_TOKENS)?,
+                temperature: raw.fraction(&s::ASSISTANT_TEMPERATURE)?,
+                top_p: raw.fraction(&s::ASSISTANT_TOP_P)?,
+                top_k: small(&s::ASSISTANT_TOP_K)?,
+                repetition_penalty: raw.fraction(&s::ASSISTANT_REPETITION_PENALTY)?,
+                no_repeat_ngram_size: small(&s::ASSISTANT_NO_REPEAT_NGRAM_SIZE)?,
+                greedy_below: raw.fraction(&s::GREEDY_BELOW)?,
+                speed_mode_context: count(&s::SPEED_MODE_CONTEXT)?,
+            },
+            response_cache: raw.text(&s::RESPONSE_CACHE)?.as_deref() == Some("on"),
+            cache_max_bytes: raw.number(&s::CACHE_MAX_BYTES)?.unwrap_or_default(),
+            cache_max_entries: raw.number(&s::CACHE_MAX_ENTRIES)?.unwrap_or_default(),
+            cache_ttl: raw.duration(&s::CACHE_TTL)?,
+            cache_file: raw.text(&s::CACHE_FILE)?.map(PathBuf::from),
+            cache_file_max_bytes: raw.number(&s::CACHE_FILE_MAX_BYTES)?.unwrap_or_default(),
+            cache_redis_url: raw.text(&s::CACHE_REDIS_URL)?,
+            cache_secret: raw.text(&s::CACHE_SECRET)?,
+            conversations_file: raw.text(&s::CONVERSATIONS_FILE)?.map(PathBuf::from),
+            conversation_max_messages: count(&s::CONVERSATION_MAX_MESSAGES)?,
             log_level: raw.text(&s::LOG_LEVEL)?.unwrap_or_default(),
             log_json: raw.text(&s::LOG_FORMAT)?.as_deref() == Some("json"),
         })

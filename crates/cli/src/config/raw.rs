@@ -92,7 +92,9 @@ impl RawConfig {
                     name: setting.name,
                     // A key that is wrong in one character is still a key.
                     value: match setting.kind {
-                        Kind::List { secret: true } => "not usable".to_owned(),
+                        Kind::List { secret: true } | Kind::Secret | Kind::RedisUrl => {
+                            "not usable".to_owned()
+                        }
                         _ => format!("{:?}", texts.join(",")),
                     },
                     expected,
@@ -113,6 +115,14 @@ impl RawConfig {
         Ok(match self.value(setting)? {
             Some(Value::Number(number)) => Some(number),
             _ => None,
+        })
+    }
+
+    /// A number with a fraction, where the table has a default for it.
+    pub(crate) fn fraction(&self, setting: &Setting) -> Result<f32, ConfigError> {
+        Ok(match self.value(setting)? {
+            Some(Value::Fraction(fraction)) => fraction as f32,
+            _ => 0.0,
         })
     }
 

@@ -171,7 +171,9 @@ fn toml_texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
             Kind::Number { .. } | Kind::Bytes { .. } | Kind::Duration { .. },
             DeValue::Integer(it),
         ) => Some(vec![i128::from_str_radix(it.as_str(), it.radix()).ok()?.to_string()]),
-        (Kind::Number { .. }, _) => None,
+        (Kind::Fraction { .. }, DeValue::Integer(it)) => Some(vec![it.as_str().to_owned()]),
+        (Kind::Fraction { .. }, DeValue::Float(it)) => Some(vec![it.as_str().to_owned()]),
+        (Kind::Number { .. } | Kind::Fraction { .. }, _) => None,
         (Kind::List { .. }, DeValue::Array(items)) => items
             .iter()
             .map(|it| match it.get_ref() {
@@ -186,9 +188,10 @@ fn toml_texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
 
 fn expected_type(kind: Kind) -> &'static str {
     match kind {
-        Kind::Text | Kind::Path | Kind::Choice(_) => "a string",
+        Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Secret | Kind::RedisUrl => "a string",
         Kind::List { .. } => "an array of strings",
         Kind::Number { .. } => "an integer",
+        Kind::Fraction { .. } => "a number",
         Kind::Bytes { .. } => "an integer or a string such as \"8 MiB\"",
         Kind::Duration { .. } => "an integer (seconds) or a string such as \"30s\"",
     }

@@ -198,6 +198,60 @@ fn an_address_for_everyone_needs_a_key_and_an_empty_key_is_none() {
 }
 
 #[test]
+fn the_table_and_the_server_have_the_same_defaults() {
+    let (_, config) = config(&[]).unwrap();
+    assert_eq!(config.assistant, brisk_server::AssistantDefaults::default());
+    let kept = (config.response_cache, config.cache_max_bytes, config.cache_max_entries);
+    assert_eq!(kept, (true, 64 << 20, 10_000));
+    assert_eq!(config.cache_ttl.as_secs(), 24 * 60 * 60);
+    assert_eq!((config.cache_file, config.conversations_file), (None, None));
+    assert_eq!((config.cache_redis_url, config.cache_secret), (None, None));
+}
+
+#[test]
+fn what_the_assistant_and_the_stores_do_can_be_set() {
+    let rows = [
+        "env DEFAULT_MAX_NEW_TOKENS=128",
+        "file assistant_temperature = 0.5",
+        "file assistant_top_p = 1",
+        "flag assistant_top_k=0",
+        "env BRISK_GREEDY_BELOW=0",
+        "flag response_cache=off",
+        "flag cache_file=/data/replies.db",
+        "flag cache_redis_url=redis://u:p@host:1/2",
+        "flag conversation_max_messages=2",
+    ];
+    let (_, config) = config(&rows).unwrap();
+    let assistant = brisk_server::AssistantDefaults {
+        max_new_tokens: 128,
+        temperature: 0.5,
+        top_p: 1.0,
+        top_k: 0,
+        greedy_below: 0.0,
+        ..brisk_server::AssistantDefaults::default()
+    };
+    assert_eq!(config.assistant, assistant);
+    assert_eq!((config.response_cache, config.conversation_max_messages), (false, 2));
+    assert_eq!(config.cache_file.unwrap().to_str(), Some("/data/replies.db"));
+    assert_eq!(config.cache_redis_url.as_deref(), Some("redis://u:p@host:1/2"));
+    refused(&["flag assistant_temperature=2.5"], "it must be a number from 0 to 2");
+    refused(&["file assistant_temperature = \"0.5\""], "it must be a number");
+    refused(&["flag response_cache=yes"], "one of on, off");
+    refused(&["flag cache_ttl=0"], "a time from 1s to 168h");
+    refused(&["flag cache_max_bytes=1"], "a number of bytes from 64 KiB");
+    refused(&["flag conversation_max_messages=1"], "from 2 to");
+    refused(&["flag default_max_new_tokens=0"], "from 1 to");
+}
+
+#[test]
+fn a_refused_secret_is_never_repeated() {
+    for row in ["cache_secret=hunter2", "cache_redis_url=http://u:hunter2@host"] {
+        let error = config(&[&format!("flag {row}")]).map(drop).unwrap_err().to_string();
+        assert!(error.contains("is not usable") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn a_refused_key_is_never_repeated() {
     let error = config(&["env BRISK_API_KEYS=secret words"]).map(drop).unwrap_err().to_string();
     assert!(!error.contains("secret"), "{error}");

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::settings::Kind;
 
+/// Fewer are guessed.
+const MIN_SECRET_CHARS: usize = 16;
+
 /// A value whose kind was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(String),
     List(Vec<String>),
     Number(u64),
+    Fraction(f64),
     Duration(Duration),
 }
 
@@ -35,6 +39,22 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
         Kind::Number { min, max } => within(text.parse().ok(), min, max)
             .map(Value::Number)
             .ok_or_else(|| format!("a whole number from {min} to {max}")),
+        Kind::Fraction { min, max } => {
+            let value = text.parse().ok().filter(|it| (min..=max).contains(it));
+            value.map(Value::Fraction).ok_or_else(|| format!("a number from {min} to {max}"))
+        }
+        Kind::Secret => match text.chars().count() {
+            MIN_SECRET_CHARS.. if !text.chars().any(char::is_control) => {
+                Ok(Value::Text(text.to_owned()))
+            }
+            _ => Err(format!("a text of {MIN_SECRET_CHARS} characters at least")),
+        },
+        Kind::RedisUrl => match text.strip_prefix("redis://") {
+            Some(rest) if !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_graphic()) => {
+                Ok(Value::Text(text.to_owned()))
+            }
+            _ => Err("redis://[user:password@]host[:port][/database]".to_owned()),
+        },
         Kind::Bytes { min, max } => {
             within(bytes(text), min, max).map(Value::Number).ok_or_else(|| {
                 let (min, max) = (show_bytes(min), show_bytes(max));
@@ -178,6 +198,16 @@ mod tests {
         let check = |kind, text: &str, expected: &str| {
             assert_eq!(read(kind, &[text.to_owned()]), Err(expected.to_owned()), "{text}");
         };
+        let part = Kind::Fraction { min: 0.0, max: 2.0 };
+        for text in ["2.1", "-0.1", "NaN", "inf", "", "warm"] {
+            check(part, text, "a number from 0 to 2");
+        }
+        for text in ["", "15 characters!!", "line\nand line and line"] {
+            check(Kind::Secret, text, "a text of 16 characters at least");
+        }
+        for text in ["", "redis://", "localhost:6379", "http://host", "redis://a b"] {
+            check(Kind::RedisUrl, text, "redis://[user:password@]host[:port][/database]");
+        }
         let port = Kind::Number { min: 0, max: 65535 };
         check(port, "70000", "a whole number from 0 to 65535");
         check(port, "-1", "a whole number from 0 to 65535");

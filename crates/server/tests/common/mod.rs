@@ -12,7 +12,7 @@ use std::{
 };
 
 use brisk_engine::{Engine, EngineConfig, EngineHandle, ModelInfo};
-use brisk_gateway::{Gateway, GatewayConfig};
+use brisk_gateway::{CacheConfig, ConversationConfig, Gateway, GatewayConfig, StoreConfig};
 use brisk_server::{Error, ServerConfig, serve};
 use brisk_tokenizer::{ChatTemplate, TemplateTokens};
 use tokio::{
@@ -60,6 +60,22 @@ impl Server {
         let aliases = vec!["org/letters".to_owned()];
         let gateway_config = GatewayConfig { aliases, ..GatewayConfig::default() };
         let gateway = Gateway::new(engine.clone(), gateway_config);
+        Self::of_gateway(config, Arc::new(gateway), engine, gate)
+    }
+
+    /// A server that keeps replies and conversations, in memory.
+    pub async fn start_keeping(config: ServerConfig) -> Self {
+        let gate = Arc::new(Gate::default());
+        let engine = engine(Arc::clone(&gate), EngineConfig::default());
+        let aliases = vec!["org/letters".to_owned()];
+        let gateway_config = GatewayConfig { aliases, ..GatewayConfig::default() };
+        let stores = StoreConfig {
+            cache: Some(CacheConfig::default()),
+            conversations: Some(ConversationConfig::default()),
+            ..StoreConfig::default()
+        };
+        let gateway = Gateway::open(gateway_config, stores).await.unwrap();
+        gateway.attach(engine.clone(), MODEL.as_bytes());
         Self::of_gateway(config, Arc::new(gateway), engine, gate)
     }
 

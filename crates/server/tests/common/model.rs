@@ -15,6 +15,8 @@ const VOCAB_SIZE: usize = 259;
 
 /// After this byte come logits that are not numbers.
 pub const POISON: u8 = b'!';
+/// After this byte comes the poison: a reply that breaks after its first token.
+pub const BAIT: u8 = b'~';
 /// A chunk with this byte makes the model panic.
 pub const BOMB: u8 = b'^';
 
@@ -102,6 +104,7 @@ fn row(token: u32) -> [f32; VOCAB_SIZE] {
 fn after(token: u32) -> u32 {
     match u8::try_from(token) {
         Ok(b'z') => EOS,
+        Ok(BAIT) => u32::from(POISON),
         Ok(letter @ b'a'..=b'y') => u32::from(letter) + 1,
         _ => u32::from(b'a'),
     }
