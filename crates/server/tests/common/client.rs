@@ -99,21 +99,21 @@ pub async fn read_until(stream: &mut TcpStream, text: &str) -> String {
 
 impl Reply {
     pub fn parse(bytes: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(bytes);
-        let (mut head, mut rest) =
-            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response in {text:?}"));
+        let split = |bytes: &[u8]| {
+            let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+            let end = end.unwrap_or_else(|| panic!("no response in {bytes:?}"));
+            (String::from_utf8_lossy(&bytes[..end]).into_owned(), bytes[end + 4..].to_vec())
+        };
+        let (mut head, mut rest) = split(bytes);
         // An interim response is none.
         if head.starts_with("HTTP/1.1 100") {
-            (head, rest) = rest.split_once("\r\n\r\n").expect("a final response");
+            (head, rest) = split(&rest);
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let head = head.to_lowercase();
-        let body = if head.contains("transfer-encoding: chunked") {
-            join_chunks(rest)
-        } else {
-            rest.to_owned()
-        };
-        Self { status, head, body }
+        let is_chunked = head.contains("transfer-encoding: chunked");
+        let body = if is_chunked { join_chunks(&rest) } else { rest };
+        Self { status, head, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
     pub fn json(&self) -> Value {
@@ -146,12 +146,14 @@ impl Reply {
     }
 }
 
-fn join_chunks(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
+fn join_chunks(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
+        let size = str::from_utf8(&rest[..end]).unwrap();
         let size = usize::from_str_radix(size, 16).unwrap();
+        let after = &rest[end + 2..];
         let Some(chunk) = after.get(..size) else { break };
-        body.push_str(chunk);
+        body.extend_from_slice(chunk);
         rest = after.get(size + 2..).unwrap_or_default();
     }
     body
