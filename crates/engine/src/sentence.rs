@@ -158,12 +158,11 @@ impl SentenceTracker {
         let is_complete = candidate.is_spaced || candidate.is_closed;
         let word = candidate.word.unwrap_or_else(|| self.word_before(candidate));
         match (candidate.stop, word) {
-            (Stop::Strong, _) => true,
             (Stop::Dots(2), _) => false,
-            (_, WordKind::Link | WordKind::Number) => is_complete,
-            (Stop::Mark, _) => true,
-            (Stop::Dots(3..), _) => true,
-            (Stop::Dots(_), word) => word == WordKind::Plain,
+            (Stop::Mark | Stop::Dots(1), WordKind::Link) => is_complete,
+            (Stop::Dots(1), WordKind::Number) => is_complete,
+            (Stop::Dots(1), word) => word == WordKind::Plain,
+            (Stop::Strong | Stop::Mark | Stop::Dots(_), _) => true,
         }
     }
 
@@ -176,7 +175,7 @@ impl SentenceTracker {
             (Stop::Dots(2), _) => false,
             (Stop::Mark, _) => !goes_on || !candidate.is_quoted,
             (Stop::Dots(3..), _) => !goes_on,
-            (Stop::Dots(_), word) => match word {
+            (Stop::Dots(_), _) => match word {
                 WordKind::NeverLast => false,
                 WordKind::BeforeNumber => !goes_on && !next.is_numeric(),
                 WordKind::Plain | WordKind::MayBeLast | WordKind::Link | WordKind::Number => {
@@ -222,7 +221,9 @@ impl SentenceTracker {
         let is_absorbed = self.judge(c);
         if c.is_whitespace() {
             self.end_head();
-            self.previous_word = std::mem::take(&mut self.word);
+            if !self.word.is_empty() {
+                self.previous_word = std::mem::take(&mut self.word);
+            }
             if c == '\n' {
                 self.end_line();
             }

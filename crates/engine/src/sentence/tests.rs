@@ -147,7 +147,10 @@ fn numbers_are_not_cut() {
         "It is 42.¦\n",
         "It is \"42.\"¦",
         "In 1999.¦ Then",
+        "It is 42!¦",
+        "Is it 42?¦",
         "Am 3. Oktober",
+        "Am  3. Oktober",
         "im 19. Jahrhundert",
         "1.",
         "1. First",
@@ -353,5 +356,18 @@ fn memory_stays_small_for_any_text() {
         }
         assert!(tracker.word.len() <= 64 && tracker.previous_word.len() <= 64);
         assert!(tracker.line.head.len() <= 20);
+    }
+}
+
+/// `cargo test -p brisk-engine --release -- --ignored --nocapture what_looking_for_sentences_costs`
+#[test]
+#[ignore = "a measurement"]
+fn what_looking_for_sentences_costs() {
+    for part in ["It works, I say. ", "Dr. ", "a.a.", ".", "\"(", "`"] {
+        let text = part.repeat((4 << 20) / part.len());
+        let start = std::time::Instant::now();
+        std::hint::black_box(last_sentence_end(&text));
+        let whole = start.elapsed();
+        eprintln!("{part:?}: 4 MiB in {whole:?}");
     }
 }
