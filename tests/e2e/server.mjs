@@ -8,12 +8,12 @@ import { join } from "node:path";
 const LISTENING = /Brisk is listening on (http:\/\/\S+)/;
 const START_LIMIT_MS = 60_000;
 
-/** Runs `brisk serve` with the given flags; resolves once it says where it listens. */
-export function startServer(binary, args = []) {
+/** Runs `brisk serve` with the given flags, on a free port unless one is named; resolves once it says where it listens. */
+export function startServer(binary, args = [], port = 0) {
   const folder = mkdtempSync(join(tmpdir(), "brisk-e2e-"));
   // No variable and no file of whoever runs the tests may change what is tested.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BRISK_")));
-  const child = spawn(binary, ["serve", "--port", "0", ...args], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(binary, ["serve", "--port", String(port), ...args], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const stop = async () => {

@@ -213,7 +213,7 @@ async fn a_server_that_loads_is_alive_and_not_ready() {
     let reply = server.client.post("/v1/completions", CANARY).await;
     assert_eq!(reply.error(), "503 model_loading");
     assert!(reply.header("retry-after").is_some());
-    gateway.attach(engine);
+    gateway.attach(engine, b"");
     assert_eq!(server.client.get("/health/ready").await.status, 200);
     server.is_unharmed().await;
 }

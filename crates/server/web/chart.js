@@ -29,8 +29,10 @@ export class Chart {
     this.svgTitle.textContent = title;
     this.desc = svgEl("desc", { id: `${id}-desc` });
     this.grid = svgEl("path", { class: "grid" });
-    this.shapes = series.map(({ look }) => svgEl("path", { class: look }));
-    this.svg.append(this.svgTitle, this.desc, this.grid, ...this.shapes);
+    this.fills = series.map(({ look }) => svgEl("path", { class: `fill ${look}` }));
+    this.lines = series.map(({ look }) => svgEl("path", { class: `line ${look}` }));
+    // A stack is drawn from its top down, so that the sum does not hide its parts.
+    this.svg.append(this.svgTitle, this.desc, this.grid, ...this.fills.toReversed(), ...this.lines);
 
     this.line = el("div", { className: "cursor-line", hidden: true });
     this.range = el("input", { type: "range", className: "cursor", min: 0, step: 1, ariaLabel: `Moment in the graph: ${title}` });
@@ -68,22 +70,21 @@ export class Chart {
     const x = (i) => (WIDTH * i) / Math.max(1, points.length - 1);
     this.grid.setAttribute("d", ticks.map((tick) => `M0 ${round(y(tick))}H${WIDTH}`).join(""));
     this.yLabels.replaceChildren(...ticks.map((tick) => {
-      const label = el("span", { textContent: this.words(tick) });
+      const label = el("span", { textContent: this.words(tick).replace(/\.0(?=\s|$)/, "") });
       label.style.top = `${(100 * y(tick)) / HEIGHT}%`;
       return label;
     }));
-    this.from.textContent = spanWords;
+    this.from.textContent = `${spanWords} ago`;
     const under = points.map(() => 0);
     this.series.forEach(({ key, look }, s) => {
       const values = points.map((point, i) => {
         const value = point[key] ?? null;
         return value === null || !this.stacked ? value : (under[i] += value);
       });
-      const isArea = look.startsWith("area");
-      this.shapes[s].setAttribute("d", runs(values).map((run) => path(run, x, y, isArea)).join(""));
+      const corners = runs(values).map((run) => run.map(([i, value]) => [round(x(i)), round(y(value))]));
+      this.lines[s].setAttribute("d", corners.map(line).join(""));
+      if (look.startsWith("area")) this.fills[s].setAttribute("d", corners.map(area).join(""));
     });
-    // The sum of a stack must not hide its parts.
-    if (this.stacked) this.svg.append(...this.shapes.toReversed());
     this.range.max = Math.max(0, points.length - 1);
     this.desc.textContent = this.summary(spanWords);
     this.setCursor(null);
@@ -162,10 +163,6 @@ function runs(values) {
   return found;
 }
 
-function path(run, x, y, isArea) {
-  const corners = run.map(([i, value]) => `${round(x(i))} ${round(y(value))}`);
-  // A point alone is a dot: a line without length has round ends all the same.
-  if (corners.length === 1) return isArea ? `M${round(x(run[0][0]))} ${HEIGHT}V${round(y(run[0][1]))}` : `M${corners[0]}h.01`;
-  const line = `M${corners.join("L")}`;
-  return isArea ? `${line}V${HEIGHT}H${round(x(run[0][0]))}Z` : line;
-}
+/** A point alone is a dot: a line of almost no length has round ends all the same. */
+const line = (corners) => (corners.length === 1 ? `M${corners[0].join(" ")}h.01` : `M${corners.map((corner) => corner.join(" ")).join("L")}`);
+const area = (corners) => `M${corners[0][0]} ${HEIGHT}L${corners.map((corner) => corner.join(" ")).join("L")}V${HEIGHT}Z`;

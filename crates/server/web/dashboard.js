@@ -64,17 +64,17 @@ const TILES = [
 
 const CHARTS = [
   { title: "Requests", note: "per second", scale: "linear", stacked: true, words: perSecond,
-    series: [{ key: "hits", label: "from the cache", look: "area strong" }, { key: "shared", label: "shared with an equal one", look: "area middle" }, { key: "generated", label: "generated", look: "area faint" }] },
+    series: [{ key: "hits", label: "from the cache", look: "area strong" }, { key: "shared", label: "shared", look: "area middle" }, { key: "generated", label: "generated", look: "area faint" }] },
   { title: "Response time", note: "over 10 seconds", scale: "log", words: milliseconds,
-    series: [{ key: "p99", label: "99 % below", look: "line thin" }, { key: "p90", label: "90 %", look: "line dashed" }, { key: "p50", label: "50 %", look: "line strong" }] },
+    series: [{ key: "p99", label: "99 % below", look: "thin" }, { key: "p90", label: "90 %", look: "dashed" }, { key: "p50", label: "50 %", look: "strong" }] },
   { title: "Tokens", note: "generated per second", scale: "linear", words: perSecond,
-    series: [{ key: "tokens", label: "all requests", look: "area strong" }] },
+    series: [{ key: "tokens", label: "all requests", look: "area soft" }] },
   { title: "Answered from the cache", note: "share, over 10 seconds", scale: "share", words: percent,
-    series: [{ key: "hitRate", label: "of all replies", look: "line strong" }] },
+    series: [{ key: "hitRate", label: "of all replies", look: "strong" }] },
   { title: "KV cache", note: "share in use", scale: "share", words: percent,
-    series: [{ key: "kv", label: "of its blocks", look: "area strong" }] },
+    series: [{ key: "kv", label: "of its blocks", look: "area soft" }] },
   { title: "Queue", note: "requests", scale: "linear", smallest: 2, words: perSecond,
-    series: [{ key: "running", label: "running", look: "line strong" }, { key: "waiting", label: "waiting", look: "line thin" }] },
+    series: [{ key: "running", label: "running", look: "strong" }, { key: "waiting", label: "waiting", look: "thin" }] },
 ];
 
 const tiles = TILES.map(([id, label]) => {

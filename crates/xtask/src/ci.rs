@@ -64,15 +64,23 @@ fn e2e_steps(root: &Path, tally: &mut Tally) {
     });
     let chromium = tools::chromium(root);
     match (&chromium, answers("npm", &["--version"])) {
-        (Some(chromium), true) => tally.step("page in Chromium", || {
-            tools::node_packages(root, "tests/e2e")?;
+        (Some(chromium), true) => {
             let variables = [("CHROMIUM", chromium.as_os_str())];
-            run_with(root, "node", &["tests/e2e/page.mjs", "--binary", &binary], &variables)
-        }),
-        (None, _) => {
-            tally.skip("page in Chromium", "there is no Chromium and none could be installed");
+            tally.step("page in Chromium", || {
+                tools::node_packages(root, "tests/e2e")?;
+                run_with(root, "node", &["tests/e2e/page.mjs", "--binary", &binary], &variables)
+            });
+            tally.step("dashboard in Chromium", || {
+                let shots = root.join("target/dashboard");
+                let script = "tests/e2e/dashboard.mjs";
+                let args = [script, "--binary", &binary, "--shots", &shots.to_string_lossy()];
+                run_with(root, "node", &args, &variables)
+            });
         }
-        (_, false) => tally.skip("page in Chromium", "there is no npm"),
+        (None, _) => {
+            tally.skip("pages in Chromium", "there is no Chromium and none could be installed");
+        }
+        (_, false) => tally.skip("pages in Chromium", "there is no npm"),
     }
 }
 
