@@ -106,7 +106,8 @@ impl Database {
             .query_row([id], |row| row.get::<_, Option<i64>>(0))?
             .unwrap_or(0);
         for (role, content) in turn {
-            number += 1;
+            let next = number.checked_add(1);
+            number = next.ok_or_else(|| damaged("a message has the last number there is"))?;
             let sql = "INSERT INTO messages (conversation, number, role, content, at)
                 VALUES (?1, ?2, ?3, ?4, ?5)";
             let role = i64::from(*role != Role::User);

@@ -235,6 +235,16 @@ async fn damage_is_an_error_of_the_call_alone() {
 }
 
 #[tokio::test]
+async fn numbers_that_nobody_wrote_are_damage() {
+    let (_folder, store) =
+        damaged_by("UPDATE messages SET number = 9223372036854775807 WHERE number = 2").await;
+    let error = store.append(ANN, "u", "q", "a", at(0)).await.unwrap_err().to_string();
+    let expected = "the stored conversations are damaged: a message has the last number there is";
+    assert_eq!(error, expected);
+    assert_eq!(store.load(ANN, "u", 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn damaged_pages_are_no_reason_to_panic() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("conversations.db");
