@@ -116,7 +116,7 @@ impl<V: Value> Disk<V> {
     pub(crate) fn write(&self, entry: &Arc<Entry<V>>) {
         let taken = self.budget.take(bytes_of(entry));
         let job = taken.map(|taken| Job::Write(Arc::clone(entry), taken));
-        if !job.is_some_and(|job| self.jobs.try_send(job).is_ok()) {
+        if job.is_none_or(|job| self.jobs.try_send(job).is_err()) {
             self.counters.disk.dropped_writes.count();
         }
     }

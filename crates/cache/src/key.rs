@@ -1,6 +1,6 @@
 //! Names a request: who asks, and two digests over everything that can change the reply.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 /// A full BLAKE3 digest. It is never truncated: a shortened key lets two requests meet.
 pub type Digest = [u8; 32];
@@ -56,8 +56,8 @@ impl fmt::Debug for Key {
 /// The order of the fields counts; callers feed them in one fixed order.
 #[derive(Clone, Debug)]
 pub struct KeyHasher {
-    slot: blake3::Hasher,
-    exact: blake3::Hasher,
+    slot: FieldHasher,
+    exact: FieldHasher,
     tenant: Tenant,
 }
 
@@ -65,11 +65,12 @@ impl KeyHasher {
     /// Starts a key. `schema_version` changes whenever the meaning of a field or of a stored value
     /// does; old entries are then never found again.
     pub fn new(tenant: Tenant, schema_version: u32) -> Self {
-        let mut hasher = Self {
-            slot: blake3::Hasher::new_derive_key("brisk response cache 2026 slot"),
-            exact: blake3::Hasher::new_derive_key("brisk response cache 2026 exact"),
-            tenant,
-        };
+        static SLOT: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("brisk response cache 2026 slot"));
+        static EXACT: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("brisk response cache 2026 exact"));
+        let mut hasher =
+            Self { slot: FieldHasher::new(&SLOT), exact: FieldHasher::new(&EXACT), tenant };
         hasher.field("tenant", tenant.as_bytes());
         hasher.field("schema_version", &schema_version.to_le_bytes());
         hasher
@@ -83,18 +84,52 @@ impl KeyHasher {
     /// Adds a field whose spelling does not decide where the entry lies: the slot takes
     /// `normalized`, the exact digest takes `exact`.
     pub fn normalized_field(&mut self, name: &'static str, exact: &[u8], normalized: &[u8]) {
-        for (hasher, value) in [(&mut self.slot, normalized), (&mut self.exact, exact)] {
-            for part in [name.as_bytes(), value] {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part);
-            }
-        }
+        self.slot.field(name, normalized);
+        self.exact.field(name, exact);
     }
 
     /// The key of all fields so far.
     pub fn finish(self) -> Key {
-        let (slot, exact) = (self.slot.finalize().into(), self.exact.finalize().into());
-        Key { slot, exact, tenant: self.tenant }
+        Key { slot: self.slot.finish(), exact: self.exact.finish(), tenant: self.tenant }
+    }
+}
+
+/// Bytes that are gathered before they are hashed: many short updates take longer than the hashing.
+const BUFFER_BYTES: usize = 1024;
+
+#[derive(Clone, Debug)]
+struct FieldHasher {
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
+}
+
+impl FieldHasher {
+    fn new(start: &blake3::Hasher) -> Self {
+        Self { hasher: start.clone(), buffer: Vec::with_capacity(BUFFER_BYTES) }
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), value] {
+            self.update(&(part.len() as u64).to_le_bytes());
+            self.update(part);
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+        if bytes.len() > BUFFER_BYTES {
+            self.hasher.update(bytes);
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.buffer);
+        self.hasher.finalize().into()
     }
 }
 

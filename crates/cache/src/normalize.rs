@@ -29,17 +29,21 @@ pub fn normalize(text: &str) -> Option<String> {
     if !is_plain(text) {
         return None;
     }
-    // Folding can undo NFKC and NFKC can bring capitals back, so both run on the other's result.
-    let folded: String =
-        text.nfkc().default_case_fold().nfkc().default_case_fold().nfkc().collect();
+    let folded = if text.is_ascii() { text.to_ascii_lowercase() } else { fold(text) };
     // Compatibility forms hide digits, quotes and marks from the first look.
-    if !is_plain(&folded) {
+    if !text.is_ascii() && !is_plain(&folded) {
         return None;
     }
     let words: Vec<&str> = folded.split_whitespace().collect();
     let question = words.join(" ");
     let question = question.trim_end_matches(|c: char| SENTENCE_ENDS.contains(&c) || c == ' ');
     (!question.is_empty()).then(|| question.to_owned())
+}
+
+/// NFKC and full case folding. Folding can undo NFKC, and NFKC can bring capitals back, so each runs
+/// on the other's result.
+fn fold(text: &str) -> String {
+    text.nfkc().default_case_fold().nfkc().default_case_fold().nfkc().collect()
 }
 
 fn is_plain(text: &str) -> bool {
@@ -66,5 +70,5 @@ fn is_plain(text: &str) -> bool {
     // An indented line is code to a reader of Markdown.
     let is_indented =
         text.lines().skip(1).any(|line| line.starts_with("    ") || line.starts_with('\t'));
-    !is_indented && text.is_single_script()
+    !is_indented && (text.is_ascii() || text.is_single_script())
 }

@@ -195,13 +195,13 @@ mod tests {
         }
 
         #[test]
-        fn no_changed_record_opens(value: String, place: prop::sample::Index, bit in 0..8, cut: bool) {
+        fn no_changed_record_opens(value: String, place: prop::sample::Index, bit in 0..8_u32, cut: bool) {
             let mut record = seal(&entry(&value, "label", 1), &SEAL_KEY);
             let place = place.index(record.len());
             if cut {
                 record.truncate(place);
             } else {
-                record[place] ^= 1 << bit;
+                record[place] ^= 1_u8 << bit;
             }
             prop_assert_eq!(open::<Text>(&record, &SEAL_KEY, &key()).err(), Some(Refusal::BadSeal));
         }

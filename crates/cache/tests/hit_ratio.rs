@@ -1,6 +1,6 @@
 //! How often the cache has what is asked for, beside a plain LRU of the same size.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
 

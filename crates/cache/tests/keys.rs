@@ -54,6 +54,20 @@ fn the_two_digests_are_independent_and_spelling_moves_only_one() {
     assert_ne!(support::key("Add 1 and 2").slot, support::key("add 1 and 2").slot);
 }
 
+#[test]
+fn long_fields_are_hashed_whole() {
+    for len in [1000, 1015, 1016, 1017, 1023, 1024, 1025, 5000] {
+        let value = vec![7; len];
+        for place in [0, len / 2, len - 1] {
+            let mut changed = value.clone();
+            changed[place] ^= 1;
+            check_distinct(&[(0, &value), (1, b"x")], &[(0, &changed), (1, b"x")]);
+        }
+        check_distinct(&[(0, &value), (1, b"x")], &[(0, &value), (1, b"y")]);
+        check_distinct(&[(0, &value)], &[(0, &value[1..])]);
+    }
+}
+
 fn fields() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
     prop::collection::vec((0..NAMES.len(), prop::collection::vec(any::<u8>(), 0..8)), 0..6)
 }

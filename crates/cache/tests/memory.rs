@@ -1,6 +1,6 @@
 //! A full cache takes the memory that it was given.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

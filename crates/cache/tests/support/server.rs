@@ -4,6 +4,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::print_stderr,
     reason = "each test file uses its part of this"
 )]
 
