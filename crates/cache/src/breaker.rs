@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tracing::{info, warn};
+
 use crate::clock::Clock;
 
 /// Failures in a row after which the tier is left alone.
@@ -84,6 +86,9 @@ impl Permit {
         self.is_settled = true;
         let mut state = self.breaker.lock();
         // A call from before the breaker opened does not close it.
+        if self.is_probe {
+            info!("the cache's Redis is in service again");
+        }
         if self.is_probe || matches!(*state, State::Closed { .. }) {
             *state = State::Closed { num_failures: 0 };
         }
@@ -97,7 +102,11 @@ impl Permit {
             State::Closed { num_failures } if num_failures + 1 < MAX_FAILURES => {
                 State::Closed { num_failures: num_failures + 1 }
             }
-            State::Closed { .. } => State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE },
+            State::Closed { num_failures } => {
+                let num_failures = num_failures + 1;
+                warn!(num_failures, pause = ?FIRST_PAUSE, "the cache's Redis is left alone");
+                State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
+            }
             State::HalfOpen { pause } if self.is_probe => {
                 let pause = (pause * 2).min(LONGEST_PAUSE);
                 State::Open { until: now + pause, pause }

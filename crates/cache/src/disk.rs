@@ -26,7 +26,7 @@ use crate::{
 
 /// The longest that a request waits for the disk. Generating takes longer than even a slow read,
 /// so this is only there for a disk that hangs.
-const GET_DEADLINE: Duration = Duration::from_millis(100);
+const GET_DEADLINE: Duration = Duration::from_millis(500);
 
 /// The longest that an administrator's call waits.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(5);

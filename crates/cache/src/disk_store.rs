@@ -32,7 +32,8 @@ const SCHEMA: &str = "
         num_bytes INTEGER NOT NULL,
         record BLOB NOT NULL
     );
-    CREATE INDEX IF NOT EXISTS by_use ON entries (last_used);
+    CREATE INDEX IF NOT EXISTS by_use ON entries (last_used, num_bytes);
+    CREATE INDEX IF NOT EXISTS by_end ON entries (expires);
     CREATE INDEX IF NOT EXISTS by_tenant ON entries (tenant, created);
     CREATE TABLE IF NOT EXISTS epochs (tenant BLOB PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
 ";

@@ -142,6 +142,7 @@ impl Link {
 
     /// A connection proves little: the verdict on the server is left to the first call.
     async fn connect(&self, permit: Permit) {
+        let _until_the_end = Connecting(&self.is_connecting);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(None);
@@ -163,7 +164,6 @@ impl Link {
                 permit.fail();
             }
         }
-        self.is_connecting.store(false, Ordering::Release);
     }
 
     /// Drops a connection, so that a late or endless reply on it is not read any further.
@@ -176,6 +176,15 @@ impl Link {
 
     fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that nobody connects any more, however the attempt ends.
+struct Connecting<'a>(&'a AtomicBool);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shares entries with other instances through a Redis that is trusted with nothing.
 //!
-//! Names are a prefix and a keyed hash, so the server sees neither tenant nor request. Values are
+//! Names are a prefix and a keyed hash, so they show neither tenant nor request. Values can be read
+//! by whoever can read the server, as they are not encrypted, but are
 //! sealed with a key that the server does not have, so it cannot make one; what it can do is forget
 //! or bring back an entry that has not ended. Beside the entries lies one sealed record per tenant
 //! with its epoch, which is read along with each value.

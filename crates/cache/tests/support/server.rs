@@ -11,9 +11,15 @@
 use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+
+use brisk_cache::{CacheConfig, Key, ManualClock, RedisConfig, ResponseCache, Secret};
+use redis::Commands;
+
+use crate::support::{Text, entry, get, small};
 
 pub struct Server {
     process: Child,
@@ -115,4 +121,37 @@ impl Drop for Server {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+pub const NOW: u64 = 1_800_000_000;
+
+/// A deadline that no healthy call on a busy test machine misses. Tests of the deadline itself use
+/// the default.
+pub const EASY: Duration = Duration::from_secs(10);
+
+pub fn config(url: &str, secret: &str) -> RedisConfig {
+    RedisConfig { deadline: EASY, ..RedisConfig::new(url, Secret::new(secret)) }
+}
+
+pub async fn open_with(redis: RedisConfig) -> (ResponseCache<Text>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let config = CacheConfig { redis: Some(redis), ..small() };
+    (ResponseCache::open_with_clock(config, clock.clone()).await.unwrap(), clock)
+}
+
+pub async fn open(server: &Server) -> ResponseCache<Text> {
+    open_with(config(&server.url(), "secret")).await.0
+}
+
+/// Inserts an entry and asks for it once, so that it is written.
+pub async fn share(cache: &ResponseCache<Text>, key: &Key, value: &str) {
+    cache.insert(entry(*key, value));
+    get(cache, key).await.unwrap();
+    cache.drain().await;
+}
+
+pub fn names(client: &mut redis::Connection) -> Vec<String> {
+    let mut names: Vec<String> = client.keys("*").unwrap();
+    names.sort();
+    names
 }
