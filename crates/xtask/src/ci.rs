@@ -58,6 +58,9 @@ fn e2e_steps(root: &Path, tally: &mut Tally) {
     tally.step("bad input", || {
         run(root, "python3", &["tests/e2e/bad_inputs/run.py", "--binary", &binary])
     });
+    tally.step("assistant endpoints", || {
+        run(root, "python3", &["tests/e2e/assistant.py", "--binary", &binary])
+    });
     tally.step("OpenAI client", || {
         let python = tools::python_environment(root, "e2e-venv", "tests/e2e/requirements.txt")?;
         run(root, &python.to_string_lossy(), &["tests/e2e/openai_client.py", "--binary", &binary])

@@ -99,6 +99,7 @@ def check_phase(watch, function):
 
 def request_cases(tally):
     # Their bodies take much memory, which would count for the programs that the file rows start.
+    import assistant_rows
     import http_rows
     import json_rows
     import json_texts
@@ -106,7 +107,7 @@ def request_cases(tally):
     import phases
     with Server(tally.binary) as server:
         watch = Watch(server)
-        for row in [*json_rows.ROWS, *param_rows.ROWS]:
+        for row in [*json_rows.ROWS, *param_rows.ROWS, *assistant_rows.ROWS]:
             tally.case(row.number, row.what, check_row, watch, row)
         for row in http_rows.ROWS:
             tally.case(row.number, row.what, check_http, watch, row)

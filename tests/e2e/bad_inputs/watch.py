@@ -12,7 +12,8 @@ MAX_ERROR_BYTES = 2048
 HEALTH_LIMIT_S = 1
 # Paths, addresses, source positions and panics: nothing of the machine shows in a reply.
 TELLTALE = re.compile(rb"/(?:root|home|tmp|usr|etc|work|proc|var)/[\w./-]*|0x[0-9a-f]{6,}|\.rs:\d|panicked|stack backtrace|RUST_BACKTRACE")
-CANARY = {"messages": [{"role": "user", "content": "What is Brisk?"}], "temperature": 0, "max_tokens": 12}
+# A kept reply would say nothing of the engine.
+CANARY = {"messages": [{"role": "user", "content": "What is Brisk?"}], "temperature": 0, "max_tokens": 12, "cache_control": "bypass"}
 
 
 class Watch:
