@@ -270,7 +270,7 @@ def every_curl_line_of_the_readme_works(f):
     assert scripts, "the README has no curl line"
     shown = set()
     for script in scripts:
-        shown |= {path.split("?")[0].rstrip("'\"") for path in re.findall(r"127\.0\.0\.1:8080(/[^ \n|)]*)", script)}
+        shown |= {path.split("?")[0].rstrip("'\"") for path in re.findall(r"127\.0\.0\.1:8080(/(?:\$\(\w+\)|[^ \n|)])*)", script)}
         script = script.replace("http://127.0.0.1:8080", f.server.url).replace("curl ", "curl --fail-with-body -sS --max-time 60 ")
         with tempfile.TemporaryDirectory(prefix="brisk-e2e-") as folder:
             done = subprocess.run(["bash", "-euc", script], cwd=folder, capture_output=True, timeout=300, check=False)

@@ -59,7 +59,7 @@ impl Default for AssistantDefaults {
 }
 
 /// What a request says outside its body.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     tenant: Tenant,
     deadline: Option<Duration>,

@@ -20,7 +20,7 @@ def _numbers():
     table = [
         ("max_tokens", [0, -1, 2**32, 1.5, "9", True]), ("soft_max_tokens", [0, -1, 3, 2**32, "x"]), ("temperature", [-1, 2.01, 1e308, "0"]),
         ("top_p", [0, -0.1, 1.1]), ("top_k", [-5, 2**32, 1.5]), ("min_p", [2, -0.1]), ("repetition_penalty", [0, -1, 1e9]),
-        ("no_repeat_ngram_size", [-1, 1025, 2**64]), ("seed", [1.5, "a"]), ("stop", ["", ["x"] * 9, ["x" * 257], 1]),
+        ("no_repeat_ngram_size", [-1, 1025, 2**64]), ("seed", [1.5, "a"]), ("stop", ["", ["x"] * 9, "x" * 257, 1]),
         ("speed_mode", ["yes", 1, []]), ("system", [1, ["x"], {}]), ("model", [1, {}]), ("n", [1, 2]), ("logit_bias", [{"1": 1}]),
         ("tools", [[]]), ("messages", [[], [{"role": "user", "content": "x"}], "x"]), ("user", ["u" * 2**20, 1]), ("metadata", [{"a": "u" * 2**20}]),
         ("cache_control", ["", ",", "public", "ttl=0", "ttl=-1", "max-age=1.5", "max-age=99999999999", "bypass, bypass", "similarity=0.1", 1, "x" * 2**20]),
