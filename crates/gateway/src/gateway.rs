@@ -328,6 +328,14 @@ impl Gateway {
         }
     }
 
+    /// Waits until the replies that are to be kept are written, or for a few seconds. For the end of a
+    /// process.
+    pub async fn drain(&self) {
+        if let Some(replies) = &self.replies {
+            replies.store.drain().await;
+        }
+    }
+
     async fn answer(
         &self,
         input: Input,

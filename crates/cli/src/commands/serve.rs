@@ -96,7 +96,8 @@ async fn serve(
             });
         }
     };
-    brisk_server::serve(listener, gateway, server_config, shutdown).await?;
+    brisk_server::serve(listener, Arc::clone(&gateway), server_config, shutdown).await?;
+    gateway.drain().await;
     let reason = reason.lock().unwrap_or_else(PoisonError::into_inner).take();
     reason.map_or(Ok(()), Err)
 }
