@@ -24,6 +24,9 @@ use crate::{
     tombstones::Tombstones,
 };
 
+/// Ten years: what every calendar, clock and server can still add to the present.
+const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Replies by key, in memory and in the configured slower tiers. Clones share one cache.
 ///
 /// Nothing below memory can fail a request: a tier that is slow, dead, full, or holds what is not
@@ -61,9 +64,10 @@ impl<V: Value> ResponseCache<V> {
     ///
     /// As for [`open`](Self::open).
     pub async fn open_with_clock(
-        config: CacheConfig,
+        mut config: CacheConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CacheError> {
+        config.max_ttl = config.max_ttl.min(LONGEST_LIFE);
         let counters = Arc::new(Counters::default());
         let epochs = Arc::new(Epochs::default());
         let disk = match &config.disk {

@@ -11,7 +11,7 @@ pub struct CacheConfig {
     pub max_entries: u64,
     /// How long an entry lives when its insertion names no time.
     pub ttl: Duration,
-    /// The longest that any entry lives, whatever its insertion says.
+    /// The longest that any entry lives, whatever its insertion says. Never more than ten years.
     pub max_ttl: Duration,
     /// Keeps entries across restarts. Off by default.
     pub disk: Option<DiskConfig>,

@@ -32,11 +32,14 @@ const SMALL_ENTRY_BYTES: u64 = 16 << 10;
 /// This share of the memory is left to the holes that entries of many sizes leave in the heap.
 const HOLES_SHARE: u64 = 32;
 
-/// How many requests the frequencies speak about, as a multiple of what `moka` would take. It
-/// halves its counts after ten requests per entry, too early to tell the hundredth most popular
-/// item from the thousandth. With four times that, `tests/hit_ratio.rs` comes within a point of
-/// what is possible.
-const SKETCH_FACTOR: u64 = 4;
+/// `moka` halves its frequencies after ten requests per counter. With one counter per entry, which
+/// is what it takes, that is too early to tell the hundredth most popular item from the thousandth;
+/// four of them come within a point of what is possible (`tests/hit_ratio.rs`).
+const COUNTERS_PER_ENTRY: u64 = 4;
+
+/// Beyond so many counters there are no more than one per entry: a long memory also means that it
+/// takes long until new questions displace those that nobody asks any more.
+const MANY_COUNTERS: u64 = 16_384;
 
 /// The first tier: W-TinyLFU, so that what is asked once does not push out what is asked often.
 ///
@@ -157,14 +160,15 @@ impl<V: Value> Memory<V> {
     }
 }
 
-/// For how many entries frequencies are counted, at eight bytes for each: for all that may be there,
-/// but never for more than a 64th of the memory.
+/// How many counters of frequency there are. At eight bytes each, they never take more than a 64th
+/// of the memory.
 fn num_counters(config: &CacheConfig) -> u64 {
     let most = config.max_entries.min(config.max_bytes / BOOKKEEPING_BYTES as u64);
-    most.saturating_mul(SKETCH_FACTOR).min(config.max_bytes / 64 / 8).max(1)
+    let wanted = most.saturating_mul(COUNTERS_PER_ENTRY).min(MANY_COUNTERS).max(most);
+    wanted.min(config.max_bytes / 64 / 8).max(1)
 }
 
-/// Makes `moka` count frequencies for as many entries as there may be.
+/// Makes `moka` keep this many counters.
 ///
 /// It sizes its counters once, when the cache is half full: the number of entries at that moment,
 /// times the share of the capacity that they take. For weighed entries that is a quarter of what

@@ -88,6 +88,19 @@ async fn an_entry_lives_for_its_time_give_or_take_a_tenth() {
     }
 }
 
+#[tokio::test]
+async fn no_configured_time_is_too_long() {
+    let (ttl, max_ttl) = (Duration::MAX, Duration::MAX);
+    let (cache, clock) = open(CacheConfig { ttl, max_ttl, ..small() }).await;
+    cache.insert(entry(key("a"), "value"));
+    clock.advance(Duration::from_secs(9 * 364 * DAY));
+    assert_eq!(shown(get(&cache, &key("a")).await), "Memory exact value");
+    clock.advance(Duration::from_secs(364 * DAY + 100 * DAY));
+    assert_eq!(shown(get(&cache, &key("a")).await), "miss");
+    cache.report_bad(Tenant::LOCAL, &key("a").slot).await;
+    cache.flush(Tenant::LOCAL).await;
+}
+
 async fn num_hits(cache: &ResponseCache<Text>) -> usize {
     let mut num_hits = 0;
     for question in questions() {

@@ -8,10 +8,12 @@ mod support;
 
 use std::{thread, time::Duration};
 
-use brisk_cache::{BreakerState, NewEntry, RedisConfig, Secret, Tenant};
+use brisk_cache::{
+    BreakerState, CacheConfig, NewEntry, RedisConfig, ResponseCache, Secret, Tenant, TierErrors,
+};
 use redis::Commands;
 use server::{NOW, Server, config, names, open, open_with, share};
-use support::{entry, get, key, key_of, shown, tenant};
+use support::{entry, get, key, key_of, shown, small, tenant};
 
 #[tokio::test]
 async fn instances_share_what_was_asked_for_twice() {
@@ -43,6 +45,22 @@ async fn instances_share_what_was_asked_for_twice() {
     }
     a.drain().await;
     assert_eq!(shown(get(&b, &twice).await), "Redis exact value");
+}
+
+#[tokio::test]
+async fn the_longest_times_are_times_for_redis_too() {
+    let Some(server) = Server::start() else { return };
+    let config = CacheConfig {
+        ttl: Duration::MAX,
+        max_ttl: Duration::MAX,
+        redis: Some(config(&server.url(), "secret")),
+        ..small()
+    };
+    let cache = ResponseCache::open(config).await.unwrap();
+    cache.flush(Tenant::LOCAL).await;
+    share(&cache, &key("a"), "value").await;
+    assert_eq!(names(&mut server.client()).len(), 2);
+    assert_eq!(cache.stats().redis.errors, TierErrors::default());
 }
 
 #[tokio::test]
@@ -83,7 +101,7 @@ async fn check_refused(
     server: &Server,
     what: &str,
     spoil: impl FnOnce(&mut redis::Connection, &str, Vec<u8>),
-    counted: impl Fn(brisk_cache::TierErrors) -> u64,
+    counted: impl Fn(TierErrors) -> u64,
 ) {
     let mut client = server.client();
     redis::cmd("FLUSHDB").exec(&mut client).unwrap();
