@@ -65,6 +65,13 @@ fn e2e_steps(root: &Path, tally: &mut Tally) {
         let python = tools::python_environment(root, "e2e-venv", "tests/e2e/requirements.txt")?;
         run(root, &python.to_string_lossy(), &["tests/e2e/openai_client.py", "--binary", &binary])
     });
+    if tools::has_redis(root) {
+        tally.step("shared cache", || {
+            run(root, "python3", &["tests/e2e/shared_cache.py", "--binary", &binary])
+        });
+    } else {
+        tally.skip("shared cache", "there is no redis-server and none could be installed");
+    }
     let chromium = tools::chromium(root);
     match (&chromium, answers("npm", &["--version"])) {
         (Some(chromium), true) => {

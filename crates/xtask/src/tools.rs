@@ -15,6 +15,13 @@ pub(crate) fn chromium(root: &Path) -> Option<PathBuf> {
     })
 }
 
+/// Whether there is a Redis server, from Debian's packages when it was not there.
+pub(crate) fn has_redis(root: &Path) -> bool {
+    const NAMES: &[&str] = &["redis-server"];
+    let is_there = || find(NAMES).is_some();
+    is_there() || (apt_install(root, NAMES).is_ok() && is_there())
+}
+
 /// Installs Debian packages, which only root may.
 fn apt_install(root: &Path, packages: &[&str]) -> Result<()> {
     find(&["apt-get"]).context("there is no apt-get")?;
