@@ -276,10 +276,26 @@ impl Server {
         self.link.call::<(u64,)>(&commands).await.is_ok_and(|(num_deleted,)| num_deleted > 0)
     }
 
-    /// Writes the epoch as we know it. It stays for longer than any entry that it speaks about.
+    /// Writes the epoch as we know it, unless a later one is there by now. It stays for longer than
+    /// any entry that it speaks about.
     async fn write_epoch(&self, tenant: Tenant) {
-        let epoch = self.epochs.of(tenant);
         let name = self.epoch_name(tenant);
+        let mut commands = redis::pipe();
+        commands.getrange(&name, 0, EPOCH_BYTES as isize);
+        match self.link.call::<(Vec<u8>,)>(&commands).await {
+            Ok((record,)) => {
+                let stored = self.open_epoch(tenant, &record);
+                if let Some(stored) = stored
+                    && stored >= self.epochs.of(tenant)
+                {
+                    self.epochs.raise(tenant, stored);
+                    return;
+                }
+            }
+            Err(CallError::WrongType) => {}
+            Err(CallError::OutOfService | CallError::Failed | CallError::Refused) => return,
+        }
+        let epoch = self.epochs.of(tenant);
         let mut commands = redis::pipe();
         if epoch == 0 {
             commands.del(name).ignore();

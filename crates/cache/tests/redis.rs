@@ -269,6 +269,16 @@ async fn a_flush_reaches_the_other_instances() {
         assert_ne!(server.client().get::<_, Vec<u8>>(&name).unwrap(), forged);
         assert_eq!(shown(get(&b, &mine).await), "Memory exact new");
     }
+    // Who does not know the epoch yet does not take it away when something else is wrong.
+    let more = key_of(tenant(1), "more");
+    share(&b, &more, "value").await;
+    let spoiled = names(&mut server.client()).into_iter().find(|other| *other != name).unwrap();
+    server.client().del::<_, ()>(&spoiled).unwrap();
+    server.client().rpush::<_, _, ()>(&spoiled, "item").unwrap();
+    let newcomer = open(&server).await;
+    assert_eq!(shown(get(&newcomer, &more).await), "miss");
+    newcomer.drain().await;
+    assert!(server.client().exists::<_, bool>(&name).unwrap());
     // A flush while the server is away takes effect here at once, and there when it is back.
     share(&a, &yours, "old").await;
     server.kill();
