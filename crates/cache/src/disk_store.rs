@@ -236,8 +236,8 @@ impl Store {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
-                let connection = connect(&self.config)?;
-                self.num_bytes = sum_of_bytes(&connection)?;
+                let (connection, num_bytes) = connect(&self.config)?;
+                self.num_bytes = num_bytes;
                 self.connection.insert(connection)
             }
         };
@@ -263,10 +263,10 @@ fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// An open file of our version, in place of whatever else lies there.
-fn connect(config: &DiskConfig) -> rusqlite::Result<Connection> {
+/// An open file of our version, in place of whatever else lies there, and the bytes of its rows.
+fn connect(config: &DiskConfig) -> rusqlite::Result<(Connection, u64)> {
     match try_connect(config) {
-        Ok(Some(connection)) => return Ok(connection),
+        Ok(Some(opened)) => return Ok(opened),
         Ok(None) => {}
         Err(error) if is_damage(&error) => {}
         Err(error) => return Err(error),
@@ -276,7 +276,7 @@ fn connect(config: &DiskConfig) -> rusqlite::Result<Connection> {
 }
 
 /// `None` when the file is of another version.
-fn try_connect(config: &DiskConfig) -> rusqlite::Result<Option<Connection>> {
+fn try_connect(config: &DiskConfig) -> rusqlite::Result<Option<(Connection, u64)>> {
     let connection = Connection::open(&config.path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -294,7 +294,9 @@ fn try_connect(config: &DiskConfig) -> rusqlite::Result<Option<Connection>> {
     connection.pragma_update(None, "max_page_count", to_i64(max_pages))?;
     connection.execute_batch(SCHEMA)?;
     connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    Ok(Some(connection))
+    // This reads the table, so that damage below the first page shows here too.
+    let num_bytes = sum_of_bytes(&connection)?;
+    Ok(Some((connection, num_bytes)))
 }
 
 /// Keeps a file that we cannot use under another name, in place of an earlier one.
