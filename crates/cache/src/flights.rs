@@ -13,8 +13,8 @@ use crate::key::Key;
 /// The generations under way, by the request they answer.
 ///
 /// The first to [`join`](Self::join) a key leads: it generates and publishes events. Everyone who
-/// joins until the leader ends follows and reads all events from the first one on. Reading never
-/// delays the leader. The events of a flight are kept until its last handle is dropped; the leader
+/// joins until the leader ends follows and reads all events from the first one on. A reader
+/// never delays the others. The events of a flight are kept until its last handle is dropped; the leader
 /// bounds their number, as it bounds its generation.
 pub struct Flights<E> {
     shared: Arc<Shared<E>>,
@@ -42,6 +42,10 @@ struct State<E> {
     failure: Option<Option<E>>,
     waiting_readers: BTreeMap<u64, Waker>,
     waiting_leader: Option<Waker>,
+    /// Events that the foremost reader has read.
+    num_read: usize,
+    /// The leader, while it is too far ahead of all readers.
+    leader_ahead: Option<Waker>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,8 @@ impl<E> Flights<E> {
             failure: None,
             waiting_readers: BTreeMap::new(),
             waiting_leader: None,
+            num_read: 0,
+            leader_ahead: None,
         };
         let flight = Arc::new(Flight { key, state: Mutex::new(state) });
         by_key.insert(key, Arc::clone(&flight));
@@ -126,6 +132,20 @@ impl<E> Leader<E> {
         let woken = std::mem::take(&mut state.waiting_readers);
         drop(state);
         wake(woken);
+    }
+
+    /// Waits until the foremost reader has all but `max_unread` events, so that a generation nobody
+    /// reads does not run on. Readers that are further behind never delay it.
+    pub async fn has_room(&self, max_unread: usize) {
+        poll_fn(|cx| {
+            let mut state = lock(&self.flight.state);
+            if state.events.len().saturating_sub(state.num_read) <= max_unread {
+                return Poll::Ready(());
+            }
+            state.leader_ahead = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Ends the flight: readers get what they have not read yet, then their end. Whoever joins from
@@ -230,9 +250,14 @@ impl<E: Clone> Reader<E> {
         {
             return Poll::Ready(failure.take());
         }
-        if let Some(event) = state.events.get(self.num_read) {
+        if let Some(event) = state.events.get(self.num_read).cloned() {
             self.num_read += 1;
-            return Poll::Ready(Some(event.clone()));
+            let is_foremost = self.num_read > state.num_read;
+            state.num_read = state.num_read.max(self.num_read);
+            let ahead = if is_foremost { state.leader_ahead.take() } else { None };
+            drop(state);
+            ahead.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Some(event));
         }
         if state.end.is_some() {
             return Poll::Ready(None);

@@ -13,6 +13,9 @@ use crate::{
     replies::{Replies, Storing},
 };
 
+/// Events that wait for the foremost reader; beyond, the generation pauses.
+const MAX_UNREAD_EVENTS: usize = 64;
+
 /// What the readers of a shared generation see.
 #[derive(Debug, PartialEq)]
 pub(crate) enum FlightEvent {
@@ -85,6 +88,7 @@ async fn generate(
     publish(FlightEvent::Started);
     while let Some(event) = generation.next().await {
         publish(FlightEvent::Reply(event?));
+        leader.has_room(MAX_UNREAD_EVENTS).await;
     }
     Ok(())
 }

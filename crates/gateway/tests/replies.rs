@@ -261,6 +261,24 @@ async fn a_shared_generation_ends_with_its_last_reader() {
 }
 
 #[tokio::test]
+async fn a_generation_that_nobody_reads_pauses() {
+    let fixture = Fixture::new().await;
+    let mut request = question("a");
+    request.options.params.max_tokens = Some(20_000);
+    request.options.params.ignore_eos = true;
+    let mut reply = fixture.gateway.chat(request).await.unwrap();
+    let mut other = fixture.gateway.chat(question("k")).await.unwrap();
+    // Another request gets all its tokens meanwhile.
+    while other.next().await.is_some() {}
+    for num_read in 1..=1000 {
+        reply.next().await.unwrap().unwrap();
+        let num_ahead = fixture.num_generated() - num_read;
+        // Here, in the engine's stream, and on the way between the two.
+        assert!(num_ahead < 64 + 256 + 32, "{num_ahead} tokens ahead");
+    }
+}
+
+#[tokio::test]
 async fn an_error_is_the_leaders_and_the_next_in_line_is_served() {
     let not_finite = |position| GatewayError::from(GenerationError::NotFinite { position });
     for (num_faults, expected) in [(1, Ok("bcdefghi")), (2, Err(not_finite(1)))] {
