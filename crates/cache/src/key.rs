@@ -56,8 +56,9 @@ impl fmt::Debug for Key {
 /// The order of the fields counts; callers feed them in one fixed order.
 #[derive(Clone, Debug)]
 pub struct KeyHasher {
-    slot: FieldHasher,
     exact: FieldHasher,
+    /// The normalised form, from the first field on that has one of its own.
+    normalized: Option<FieldHasher>,
     tenant: Tenant,
 }
 
@@ -65,12 +66,9 @@ impl KeyHasher {
     /// Starts a key. `schema_version` changes whenever the meaning of a field or of a stored value
     /// does; old entries are then never found again.
     pub fn new(tenant: Tenant, schema_version: u32) -> Self {
-        static SLOT: LazyLock<blake3::Hasher> =
-            LazyLock::new(|| blake3::Hasher::new_derive_key("brisk response cache 2026 slot"));
-        static EXACT: LazyLock<blake3::Hasher> =
-            LazyLock::new(|| blake3::Hasher::new_derive_key("brisk response cache 2026 exact"));
-        let mut hasher =
-            Self { slot: FieldHasher::new(&SLOT), exact: FieldHasher::new(&EXACT), tenant };
+        static START: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("brisk response cache 2026"));
+        let mut hasher = Self { exact: FieldHasher::new(&START), normalized: None, tenant };
         hasher.field("tenant", tenant.as_bytes());
         hasher.field("schema_version", &schema_version.to_le_bytes());
         hasher
@@ -78,19 +76,25 @@ impl KeyHasher {
 
     /// Adds a field that counts as it is.
     pub fn field(&mut self, name: &'static str, value: &[u8]) {
-        self.normalized_field(name, value, value);
+        self.exact.field(name, value);
+        if let Some(normalized) = &mut self.normalized {
+            normalized.field(name, value);
+        }
     }
 
     /// Adds a field whose spelling does not decide where the entry lies: the slot takes
-    /// `normalized`, the exact digest takes `exact`.
+    /// `normalized`, the exact digest takes `exact`. The later it comes, the less is hashed twice.
     pub fn normalized_field(&mut self, name: &'static str, exact: &[u8], normalized: &[u8]) {
-        self.slot.field(name, normalized);
+        self.normalized.get_or_insert_with(|| self.exact.clone()).field(name, normalized);
         self.exact.field(name, exact);
     }
 
     /// The key of all fields so far.
     pub fn finish(self) -> Key {
-        Key { slot: self.slot.finish(), exact: self.exact.finish(), tenant: self.tenant }
+        // The two halves of BLAKE3's longer output are as independent as two hashes.
+        let [slot, exact] = self.exact.finish();
+        let slot = self.normalized.map_or(slot, |normalized| normalized.finish()[0]);
+        Key { slot, exact, tenant: self.tenant }
     }
 }
 
@@ -127,9 +131,13 @@ impl FieldHasher {
         }
     }
 
-    fn finish(mut self) -> Digest {
+    /// The first 64 bytes of the output, in halves.
+    fn finish(mut self) -> [Digest; 2] {
         self.hasher.update(&self.buffer);
-        self.hasher.finalize().into()
+        let mut output = self.hasher.finalize_xof();
+        let mut halves = [Digest::default(); 2];
+        halves.iter_mut().for_each(|half| output.fill(half));
+        halves
     }
 }
 
