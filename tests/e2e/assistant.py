@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import gzip
+import http.client
 import json
 import re
 import subprocess
@@ -12,7 +13,7 @@ import traceback
 from pathlib import Path
 from urllib.parse import quote
 
-from server import Server
+from server import Server, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEYS = ("key-of-the-first", "key-of-the-second")
@@ -116,6 +117,26 @@ def equal_questions_at_once_are_generated_once(f):
     assert states.count("miss") == 1 and set(states) <= {"miss", "hit", "coalesced"}, states
     assert "coalesced" in states, states
     assert len({reply["response"] for reply in replies}) == 1
+
+
+@case
+def who_leaves_a_shared_generation_does_not_end_it_and_the_last_one_does(f):
+    body = json.dumps({"query": "What does the server do with memory?", "temperature": 0, "max_tokens": 300, "no_repeat_ngram_size": 0, "soft_max_tokens": 300})
+    def begin():
+        connection = http.client.HTTPConnection(f.server.host, f.server.port, timeout=60)
+        connection.request("POST", "/api/query/stream", body, {"Content-Type": "application/json"})
+        return connection, connection.getresponse()
+    (first, one), (second, two) = begin(), begin()
+    one.read(40)
+    first.close()
+    text = two.read()
+    assert b'"done":true' in text, text[-300:]
+    second.close()
+    for connection, reply in [begin(), begin()]:
+        reply.read(40)
+        connection.close()
+    until(lambda: f.server.gauge("num_requests_running") == 0, "nothing runs")
+    assert f.query("What is Brisk?")["response"].strip()
 
 
 # ---- what the cache may do ----

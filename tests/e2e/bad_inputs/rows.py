@@ -24,8 +24,8 @@ class Row:
 
 
 def chat(**fields):
-    """A sound request, but for `fields`."""
-    return {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 2, **fields}
+    """A sound request, but for `fields`; a kept reply would say nothing of the engine."""
+    return {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 2, "cache_control": "bypass", **fields}
 
 
 def chat_text(content, **fields):
@@ -33,4 +33,4 @@ def chat_text(content, **fields):
 
 
 def complete(prompt, **fields):
-    return {"prompt": prompt, "temperature": 0, "max_tokens": 2, **fields}
+    return {"prompt": prompt, "temperature": 0, "max_tokens": 2, "cache_control": "bypass", **fields}
