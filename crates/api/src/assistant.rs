@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     cache_control::{CacheControl, take_cache_control},
-    error::RequestError,
+    error::{ErrorBody, RequestError},
     fields::Fields,
     json,
     neutral::{CHAT_TURN_NEUTRAL, QUERY_NEUTRAL, QUERY_STREAM_NEUTRAL},
@@ -230,6 +230,18 @@ pub struct History {
     pub messages_left_out: usize,
     /// Their tokens.
     pub tokens_left_out: usize,
+}
+
+/// The events of a streamed reply: pieces, and then its end or an error.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum StreamEvent {
+    /// A piece.
+    Token(TokenEvent),
+    /// The end.
+    Done(Box<DoneEvent>),
+    /// What broke the reply off.
+    Error(ErrorBody),
 }
 
 /// One piece of a streamed reply.

@@ -10,7 +10,8 @@ use axum::{
 use brisk_api::{
     ErrorBody, RequestError,
     assistant::{
-        AssistantReply, ChatTurnRequest, DoneEvent, History, QueryRequest, ReplyEnd, TokenEvent,
+        AssistantReply, ChatTurnRequest, DoneEvent, History, QueryRequest, ReplyEnd, StreamEvent,
+        TokenEvent,
     },
 };
 use brisk_gateway::{FinishReason, Reply, ReplyEvent, ReplySummary, Tenant};
@@ -78,10 +79,7 @@ pub(crate) async fn query(
         ("X-Request-Timeout" = Option<f64>, Header, description = "Seconds after which the request fails, wherever it is."),
     ),
     responses(
-        (status = 200, description = "The pieces, then the end.", content(
-            (TokenEvent = "text/event-stream"),
-            (DoneEvent = "text/event-stream"),
-        )),
+        (status = 200, description = "The pieces, then the end.", body = StreamEvent, content_type = "text/event-stream"),
         (status = 400, description = "A parameter is wrong; `param` names it.", body = ErrorBody),
         (status = 401, description = "A key is required.", body = ErrorBody),
         (status = 404, description = "No model goes by this name.", body = ErrorBody),
@@ -119,7 +117,7 @@ pub(crate) async fn query_stream(
     ),
     responses(
         (status = 200, description = "The reply, streamed or whole.", content(
-            (DoneEvent = "text/event-stream"),
+            (StreamEvent = "text/event-stream"),
             (AssistantReply = "application/json"),
         )),
         (status = 400, description = "A parameter is wrong; `param` names it.", body = ErrorBody),
@@ -272,11 +270,12 @@ impl Dialect for Tokens {
                 text
             }
             ReplyEvent::Done(summary) => {
-                return out.push(&DoneEvent { done: true, end: self.end.of(&summary) });
+                let done = DoneEvent { done: true, end: self.end.of(&summary) };
+                return out.push(&StreamEvent::Done(Box::new(done)));
             }
         };
         if !token.is_empty() {
-            out.push(&TokenEvent { token });
+            out.push(&StreamEvent::Token(TokenEvent { token }));
         }
     }
 
