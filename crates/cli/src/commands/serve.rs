@@ -131,6 +131,9 @@ async fn run_engine(
 
 /// What the gateway keeps, by the settings.
 fn stores(config: &Config) -> StoreConfig {
+    if config.cache_redis_url.is_some() && config.cache_secret.is_none() {
+        tracing::warn!("kept replies in Redis are not shared: cache_secret is not set");
+    }
     let cache = config.response_cache.then(|| CacheConfig {
         max_bytes: config.cache_max_bytes,
         max_entries: config.cache_max_entries,
