@@ -452,6 +452,34 @@ def nothing_is_seen_with_another_secret_or_another_key(s):
 
 
 @case
+def the_documented_rights_are_enough_and_fewer_lose_nothing(s):
+    question = "Who may do what"
+    rights = ["on", ">of-the-cache-alone", "resetkeys", "~brisk:*", "resetchannels", "-@all"]
+    secret = ["--cache-secret", SECRET]
+
+    def url(password):
+        return ["--cache-redis-url", f"redis://brisk-cache:{password}@{s.redis.url.removeprefix('redis://')}"]
+    for commands, password, is_shared in (
+        (["+getrange", "+psetex", "+del"], "of-the-cache-alone", True),
+        (["+getrange"], "of-the-cache-alone", False),
+        (["+getrange", "+psetex", "+del"], "another-password", False),
+    ):
+        s.redis.call("FLUSHALL")
+        s.redis.call("ACL", "SETUSER", "brisk-cache", *rights, *commands)
+        with Server(s.binary, *url(password), *secret) as first:
+            ask_twice(Client(first), question)
+            if is_shared:
+                until(s.redis.keys, "the reply is in Redis")
+                assert first.request("DELETE", "/api/cache")[0] == 200
+                until(lambda: s.redis.keys("e"), "the flush is in Redis")
+                ask_twice(Client(first), question)
+                assert refused(first, "failure", "timeout") == 0
+            assert password not in first.said.decode(errors="replace")
+        with Server(s.binary, *url(password), *secret) as second:
+            assert Client(second).ask(question)[1] == ("hit" if is_shared else "miss"), commands
+
+
+@case
 def a_server_starts_without_its_redis(s):
     s.redis.kill()
     try:
