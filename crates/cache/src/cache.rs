@@ -326,8 +326,10 @@ impl<V: Value> Inner<V> {
         lookup: Lookup,
     ) -> Option<Hit<V>> {
         let is_exact = entry.key.exact == key.exact;
-        let is_good = is_exact
-            || !self.tombstones.is_exact_only(&(key.tenant, key.slot), self.clock.monotonic());
+        let place = (key.tenant, key.slot);
+        let exact_only =
+            lookup.exact_only || self.tombstones.is_exact_only(&place, self.clock.monotonic());
+        let is_good = is_exact || !exact_only;
         if !is_good || lookup.max_age.is_some_and(|max_age| age > max_age) {
             return None;
         }

@@ -104,6 +104,8 @@ impl<V> Hit<V> {
 pub struct Lookup {
     /// The oldest entry that is good enough.
     pub max_age: Option<Duration>,
+    /// Only an entry that answers the very same request.
+    pub exact_only: bool,
 }
 
 /// A line of a list of entries.

@@ -38,8 +38,8 @@ struct State<E> {
     num_readers: usize,
     next_reader: u64,
     has_first_reader: bool,
-    /// What the first reader gets before its stream ends, while the flight goes on.
-    failure: Option<Option<E>>,
+    /// What the first reader gets after so many events, as its last one, while the flight goes on.
+    failure: Option<(usize, Option<E>)>,
     waiting_readers: BTreeMap<u64, Waker>,
     waiting_leader: Option<Waker>,
     /// Events that the foremost reader has read.
@@ -154,14 +154,14 @@ impl<E> Leader<E> {
         self.end(End::Finished);
     }
 
-    /// Gives the first reader, the leader's own, this event as its next and last one; the others
-    /// are not affected and may be served by another attempt. `false` when it has left already.
+    /// Gives the first reader, the leader's own, this event as its last one after what is published
+    /// already; the others are not affected and may be served by another attempt. `false` when it has left already.
     pub fn fail_first_reader(&self, event: E) -> bool {
         let mut state = lock(&self.flight.state);
         if !state.has_first_reader {
             return false;
         }
-        state.failure = Some(Some(event));
+        state.failure = Some((state.events.len(), Some(event)));
         let waiting = state.waiting_readers.remove(&FIRST_READER);
         let leader = leave(&mut state, FIRST_READER);
         drop(state);
@@ -246,7 +246,8 @@ impl<E: Clone> Reader<E> {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<E>> {
         let mut state = lock(&self.flight.state);
         if self.is_leader()
-            && let Some(failure) = &mut state.failure
+            && let Some((num_before, failure)) = &mut state.failure
+            && self.num_read >= *num_before
         {
             return Poll::Ready(failure.take());
         }

@@ -130,7 +130,7 @@ async fn a_lookup_can_ask_for_a_young_entry() {
     cache.insert(entry(key("a"), "old"));
     clock.advance(Duration::from_secs(60));
     for (max_age, expected) in [(59, "miss"), (60, "Memory exact old")] {
-        let lookup = Lookup { max_age: Some(Duration::from_secs(max_age)) };
+        let lookup = Lookup { max_age: Some(Duration::from_secs(max_age)), ..Lookup::default() };
         assert_eq!(shown(cache.get(&key("a"), lookup).await), expected);
     }
     cache.insert(entry(key("a"), "new"));

@@ -61,7 +61,7 @@ impl Replies {
         started: Instant,
     ) -> Result<Reply, GatewayError> {
         let key = key(&job, partition);
-        let lookup = Lookup { max_age: cache.max_age };
+        let lookup = Lookup { max_age: cache.max_age, exact_only: cache.exact };
         let looked_up = Instant::now();
         if cache.read
             && let Some(hit) = self.store.get(&key, lookup).await

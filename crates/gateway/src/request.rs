@@ -105,6 +105,8 @@ pub struct CacheUse {
     /// A kept reply to a question that differs in case, blanks or its last punctuation mark may
     /// answer too.
     pub normalized: bool,
+    /// Not this time: only a kept reply to the same spelling may answer.
+    pub exact: bool,
     /// Time between two tokens of a kept reply; `None` is as fast as they are taken.
     pub replay_pace: Option<Duration>,
 }
@@ -118,6 +120,7 @@ impl CacheUse {
         ttl: None,
         sampled: false,
         normalized: false,
+        exact: false,
         replay_pace: None,
     };
     /// Replies that a second generation would give again, to equal requests.

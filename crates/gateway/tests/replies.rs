@@ -170,6 +170,11 @@ async fn spelling_does_not_matter_where_that_is_allowed() {
         request.options.cache = CacheUse::ASSISTANT;
         request
     };
+    let exactly = |content: &str| {
+        let mut request = spelled(content);
+        request.options.cache.exact = true;
+        request
+    };
     for (content, expected) in [
         ("What is a lease?", CacheStatus::Miss),
         ("what is  a lease", CacheStatus::HitNormalized),
@@ -180,9 +185,13 @@ async fn spelling_does_not_matter_where_that_is_allowed() {
     ] {
         assert_eq!(fixture.ask(spelled(content)).await.unwrap().status, expected, "{content}");
     }
+    let lease = fixture.ask(exactly("What is a lease?")).await.unwrap();
+    assert_eq!(lease.status, CacheStatus::Hit);
     let bad = fixture.ask(spelled("WHAT IS A LEASE")).await.unwrap();
     assert_eq!(bad.status, CacheStatus::HitNormalized);
     let slot = bad.key.unwrap();
+    let other = fixture.ask(exactly("WHAT IS A LEASE")).await.unwrap();
+    assert_eq!((other.status, other.key), (CacheStatus::Miss, bad.key));
     assert!(!fixture.gateway.cache_report_bad(Tenant::new([7; 32]), &slot).await);
     assert!(fixture.gateway.cache_report_bad(Tenant::LOCAL, &slot).await);
     for expected in [CacheStatus::Miss, CacheStatus::Hit] {

@@ -46,7 +46,7 @@ pub(crate) fn cache_use(
     Ok(CacheUse {
         read: allowed.read && !control.no_cache && !control.bypass,
         write: allowed.write && !control.no_store && !control.bypass,
-        normalized: allowed.normalized && !control.exact,
+        exact: control.exact,
         max_age: control.max_age,
         ttl: control.ttl,
         ..allowed
@@ -87,7 +87,7 @@ pub(crate) fn digest(text: &str) -> Option<Digest> {
 mod tests {
     use super::*;
 
-    /// `read write normalized`, or the error.
+    /// `read write exact`, or the error.
     fn check(header: &[&str], body: Option<&str>, expected: &str) {
         let mut headers = HeaderMap::new();
         for value in header {
@@ -98,13 +98,13 @@ mod tests {
             .map_err(ApiError::from)
             .and_then(|header| cache_use(CacheUse::ASSISTANT, header, body));
         let got = match got {
-            Ok(CacheUse { read, write, normalized, max_age, ttl, sampled, .. }) => {
-                assert!(sampled);
+            Ok(CacheUse { read, write, exact, max_age, ttl, sampled, normalized, .. }) => {
+                assert!(sampled && normalized);
                 let number = |name, it: Option<std::time::Duration>| {
                     it.map(|it| format!(" {name} {}", it.as_secs())).unwrap_or_default()
                 };
                 let (max_age, ttl) = (number("age", max_age), number("ttl", ttl));
-                format!("{read} {write} {normalized}{max_age}{ttl}")
+                format!("{read} {write} {exact}{max_age}{ttl}")
             }
             Err(error) => format!("{} {}", error.code, error.param.unwrap_or_default()),
         };
@@ -113,15 +113,15 @@ mod tests {
 
     #[test]
     fn header_and_body_say_what_the_cache_may_do() {
-        check(&[], None, "true true true");
-        check(&["no-cache"], None, "false true true");
-        check(&["no-store"], None, "true false true");
-        check(&["bypass"], None, "false false true");
-        check(&["no-cache, no-store"], None, "false false true");
-        check(&["exact"], None, "true true false");
-        check(&["max-age=60", "ttl=5"], None, "true true true age 60 ttl 5");
-        check(&[], Some("exact,ttl=1"), "true true false ttl 1");
-        check(&["exact,  TTL=1"], Some("ttl=1,exact"), "true true false ttl 1");
+        check(&[], None, "true true false");
+        check(&["no-cache"], None, "false true false");
+        check(&["no-store"], None, "true false false");
+        check(&["bypass"], None, "false false false");
+        check(&["no-cache, no-store"], None, "false false false");
+        check(&["exact"], None, "true true true");
+        check(&["max-age=60", "ttl=5"], None, "true true false age 60 ttl 5");
+        check(&[], Some("exact,ttl=1"), "true true true ttl 1");
+        check(&["exact,  TTL=1"], Some("ttl=1,exact"), "true true true ttl 1");
         check(&["exact"], Some("exact,no-cache"), "cache_controls_disagree cache_control");
         check(&["no-cache"], Some("no-store"), "cache_controls_disagree cache_control");
         check(&[""], None, "invalid_value X-Brisk-Cache-Control");
