@@ -45,9 +45,9 @@ const isLive = (page) => page.locator("#state[data-state='on']").waitFor();
 const tile = (page, id) => page.locator(`#tile-${id} .number`).innerText();
 const numRequests = async (page) => Number((await tile(page, "requests")).replace(/\D/g, "")) || 0;
 const legends = (page) => page.locator(".chart .legend .value").allInnerTexts();
-/** Corners of each graph's first shape. */
+/** Corners of the longest line of each graph. */
 const numCorners = (page) => page.locator(".chart").evaluateAll((charts) =>
-  charts.map((chart) => Math.max(...[...chart.querySelectorAll(".plot path:not(.grid)")].map((path) => path.getAttribute("d").split(/[ML]/).length - 1))));
+  charts.map((chart) => Math.max(...[...chart.querySelectorAll(".plot path.line")].map((path) => (path.getAttribute("d") ?? "").split(/[ML]/).length - 1))));
 
 const server = await startServer(values.binary);
 const url = `${server.url}/dashboard`;
@@ -118,7 +118,7 @@ await check("the table says what the graphs say, at every moment, to the pointer
   await cursor.blur();
   assert.deepEqual(await legends(page), rows[0].slice(1));
   const box = await page.locator(".plot").first().boundingBox();
-  await page.locator(".plot").first().hover({ position: { x: box.width - 2, y: 20 } });
+  await page.locator(".plot").first().hover({ position: { x: box.width - 0.5, y: 20 } });
   assert.equal(await page.locator(".chart .moment").first().innerText(), rows[0][0]);
 });
 
