@@ -4,10 +4,11 @@ What must hold: every request is answered, with the text that a server without a
 than 20 ms for Redis.
 
 That time is the server's own `timings.cache_lookup_ms`, which every reply has: looking up is the only thing that a
-request does with Redis, for all writes are behind it. On a busy machine a timer of 20 ms ends late, whoever set it. So
-a process of its own sets such timers all along; twice the lateness of the latest one of a phase is what a lookup may
-have on top, and 5 ms at least. Beside the two servers a third, without Redis, is asked the same questions by the same
-clients at the same time: the 99th percentile of whole requests may lie 20 ms above its own, and the same allowance.
+request does with Redis, for all writes are behind it. 99 of 100 lookups of each phase must end within 25 ms, that is
+20 and a timer's grain. On a busy machine a timer ends later now and then, whoever set it. So a process of its own sets
+timers of 20 ms all along: no lookup at all may be later than the latest of these in its phase, or than 10 ms, whichever
+is more. Beside the two servers a third, without Redis, is asked the same questions by the same clients at the same
+time: the 99th percentile of whole requests may lie above its own by as much.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from server import Server, until
 
 SECRET = "one secret for both of them"
 DEADLINE_MS = 20
-LEAST_ALLOWANCE_MS = 5
+GRAIN_MS = 5
+LEAST_ALLOWANCE_MS = 10
 SUBJECTS = ["Brisk", "a server", "a model", "the cache", "a token", "a prompt", "the page", "a key", "a stream", "a file",
             "the weather", "a river", "a bird", "a bridge", "the moon", "a garden", "a letter", "the sea", "a road", "a clock"]
 OPENINGS = ["What is", "Who needs", "Where is", "How old is", "Why is there", "Who made", "When was"]
@@ -206,7 +208,7 @@ class Setup:
         if load.failures:
             raise load.failures[0]
         late_ms = self.lateness.most_ms(start, time.monotonic())
-        limit_ms = DEADLINE_MS + max(LEAST_ALLOWANCE_MS, 2 * late_ms)
+        limit_ms = DEADLINE_MS + max(LEAST_ALLOWANCE_MS, late_ms)
         shared = [reply for reply in load.replies if reply[0] != "alone"]
         lookups = [lookup_ms for _, _, lookup_ms, _ in shared]
         whole = [p99([took_ms for server, _, _, took_ms in load.replies if (server == "alone") == alone]) for alone in (False, True)]
@@ -214,6 +216,7 @@ class Setup:
         self.worst_ms = max(self.worst_ms, *lookups)
         print(f"{name}: {len(load.replies)} replies, {hits / len(shared):.0%} hits of the two; lookup p99 {p99(lookups):.1f} ms, "
               f"most {max(lookups):.1f} ms (may: {limit_ms:.1f}); whole p99 {whole[0]:.1f} ms, without Redis {whole[1]:.1f} ms", flush=True)
+        assert p99(lookups) <= DEADLINE_MS + GRAIN_MS, f"{name}: p99 of the lookups is {p99(lookups):.1f} ms"
         assert max(lookups) <= limit_ms, f"{name}: a request waited {max(lookups):.1f} ms for the cache, {limit_ms:.1f} ms are allowed"
         assert whole[0] <= whole[1] + limit_ms, f"{name}: p99 is {whole[0]:.1f} ms, without Redis {whole[1]:.1f} ms"
 
