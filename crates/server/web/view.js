@@ -185,7 +185,7 @@ function countDown(button, label, notBefore) {
   tick();
 }
 
-const PHASES = [["queue_ms", "Waiting", "queue"], ["tokenize_ms", "Tokenizing", "tokenize"],
+const PHASES = [["cache_lookup_ms", "Looking for a kept reply", "lookup"], ["queue_ms", "Waiting", "queue"], ["tokenize_ms", "Tokenizing", "tokenize"],
   ["prompt_ms", "Reading", "prefill"], ["predicted_ms", "Writing", "decode"]];
 
 /** A finished reply's figures: one line, and behind it a bar and a table of where the time went. */
@@ -208,11 +208,15 @@ function figures(message) {
   return details;
 }
 
+/** A reply that was generated for an equal request took no time to generate now. */
+const isKept = (timings) => timings.cache_lookup_ms > 0 && timings.predicted_ms === 0;
+
 function summaryLine(message) {
   const timings = message.timings ?? {};
   const parts = [];
   if (message.state === "stopped") parts.push("stopped");
   if (message.finishReason === "length") parts.push("reached the token limit");
+  if (isKept(timings)) parts.push("a kept reply");
   const firstToken = timings.time_to_first_token_ms ?? message.firstTokenMs;
   if (firstToken >= 0) parts.push(`${duration(firstToken)} to first token`);
   if (timings.predicted_per_second > 0) parts.push(`${figure(timings.predicted_per_second)} tokens/s`);

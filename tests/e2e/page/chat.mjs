@@ -19,13 +19,25 @@ export async function chatCases({ server }) {
   });
 
   await check("a reply streams and ends with its figures", async (page) => {
-    await send(page, "What is Brisk?");
+    // Asked nowhere else, so that it is generated.
+    await send(page, "What is Brisk good for?");
     assert.ok((await whole(page)).trim().length > 0);
     assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
     assert.match(await page.locator(".figures summary").innerText(), /to first token · [\d.,]+ tokens\/s · \d+ tokens?/);
     await page.click(".figures summary");
     assert.match(await page.locator(".phases").innerText(), /Writing/);
     assert.equal(await page.locator("#announcer").innerText().then((words) => words.startsWith("Reply: ")), true);
+  });
+
+  await check("a kept reply says that it is one", async (page) => {
+    await send(page, "What is Brisk?");
+    const first = await whole(page);
+    await page.click("#new-chat");
+    await send(page, "What is Brisk?");
+    assert.equal(await whole(page), first);
+    assert.match(await page.locator(".figures summary").innerText(), /^a kept reply · /);
+    await page.click(".figures summary");
+    assert.match(await page.locator(".phases").innerText(), /Looking for a kept reply/);
   });
 
   await check("a line break is Shift Enter and Enter sends", async (page) => {
