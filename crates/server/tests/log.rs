@@ -88,6 +88,14 @@ async fn each_request_is_one_line_without_its_words() {
         json!(["POST", "/v1/completions", 500, 0, "model_failed"]),
     ];
     assert_eq!(facts, expected);
+    let chat = &lines[0]["fields"];
+    let words = ["cache", "gen_ai.operation.name", "gen_ai.response.model"].map(|name| &chat[name]);
+    assert_eq!(words, ["bypass", "chat", "alphabet"]);
+    assert_eq!(chat["gen_ai.usage.output_tokens"], 2);
+    for phase in ["tokenize_ms", "prefill_ms", "decode_ms", "tokens_per_second"] {
+        assert!(chat[phase].as_f64().unwrap() > 0.0, "{phase} in {chat}");
+    }
+    assert!(lines[1]["fields"].get("cache").is_none());
     for (line, reply) in lines.iter().zip(&sent) {
         assert_eq!(line["fields"]["request_id"].as_str(), reply.header("x-request-id"));
     }
