@@ -128,6 +128,9 @@ pub enum CacheError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The thread of the Redis tier cannot be started.
+    #[error("cannot start the thread of the Redis cache: {0}")]
+    RedisThread(std::io::Error),
     /// The system gives no random bytes for a secret.
     #[error("the system gives no random bytes: {0}")]
     NoRandomBytes(getrandom::Error),

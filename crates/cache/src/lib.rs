@@ -25,6 +25,7 @@ mod normalize;
 mod queue;
 mod record;
 mod redis_link;
+mod redis_thread;
 mod redis_tier;
 mod stats;
 mod tombstones;

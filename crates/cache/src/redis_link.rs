@@ -18,6 +18,8 @@ use tracing::{debug, warn};
 use crate::{
     breaker::{Breaker, BreakerState, Permit},
     clock::Clock,
+    config::CacheError,
+    redis_thread::RedisThread,
     stats::Counters,
 };
 
@@ -28,6 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// came too late may have left half a reply behind.
 pub(crate) struct Link {
     client: Client,
+    thread: RedisThread,
     deadline: Duration,
     breaker: Arc<Breaker>,
     connection: Mutex<Option<Connection>>,
@@ -61,16 +64,17 @@ impl Link {
         deadline: Duration,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, CacheError> {
+        Ok(Arc::new(Self {
             client,
+            thread: RedisThread::start().map_err(CacheError::RedisThread)?,
             deadline,
             breaker: Breaker::new(clock),
             connection: Mutex::new(None),
             next_connection: AtomicU64::new(0),
             is_connecting: AtomicBool::new(false),
             counters,
-        })
+        }))
     }
 
     pub(crate) fn breaker_state(&self) -> BreakerState {
@@ -143,22 +147,27 @@ impl Link {
     /// A connection proves little: the verdict on the server is left to the first call.
     async fn connect(&self, permit: Permit) {
         let _until_the_end = Connecting(&self.is_connecting);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None);
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(multiplexed)) => {
+        let client = self.client.clone();
+        // A connection is read where it was made.
+        let connecting = self.thread.spawn(async move {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(None);
+            let connecting = client.get_multiplexed_async_connection_with_config(&config);
+            timeout(CONNECT_TIMEOUT, connecting).await
+        });
+        match connecting.await {
+            Ok(Ok(Ok(multiplexed))) => {
                 let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
                 *self.lock() = Some(Connection { id, multiplexed });
                 drop(permit);
             }
-            Ok(Err(error)) => {
+            Ok(Ok(Err(error))) => {
                 warn!(kind = ?error.kind(), "cannot connect to the cache's Redis");
                 self.counters.redis.failures.count();
                 permit.fail();
             }
-            Err(_) => {
+            Ok(Err(_)) | Err(_) => {
                 warn!(timeout = ?CONNECT_TIMEOUT, "the cache's Redis does not answer");
                 self.counters.redis.timeouts.count();
                 permit.fail();

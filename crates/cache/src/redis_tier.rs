@@ -90,7 +90,7 @@ impl<V: Value> RedisTier<V> {
                 secret
             }
         };
-        let link = Link::new(client, config.deadline, Arc::clone(clock), Arc::clone(counters));
+        let link = Link::new(client, config.deadline, Arc::clone(clock), Arc::clone(counters))?;
         let server = Arc::new(Server {
             link,
             prefix: config.key_prefix.clone(),

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod identity;
 mod loading;
+mod log_writer;
 mod logging;
 mod machine;
 mod output;
@@ -43,7 +44,8 @@ fn run(invocation: Invocation) -> Result<()> {
     let config = Config::check(&raw)?;
     // Commands that answer on the terminal keep it free of what is not worth a warning.
     let is_quiet = !matches!(task, Task::Serve) && raw.get(&config::settings::LOG_LEVEL).is_none();
-    logging::start(if is_quiet { "warn" } else { &config.log_level }, config.log_json);
+    let level = if is_quiet { "warn" } else { &config.log_level };
+    let _writes_to_the_end = logging::start(level, config.log_json)?;
     for name in &raw.strange_variables {
         tracing::warn!(variable = name, "this environment variable sets nothing");
     }
