@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     clock::{Clock, SystemClock, to_micros},
-    config::{CacheConfig, CacheError},
+    config::{CacheConfig, CacheError, NotEverywhere},
     disk::Disk,
     entry::{Entry, EntryInfo, Hit, Lookup, NewEntry, Tier, Value, jittered, short_label},
     epochs::Epochs,
@@ -88,7 +88,7 @@ impl<V: Value> ResponseCache<V> {
             disk,
             redis,
             epochs,
-            tombstones: Tombstones::new(),
+            tombstones: Tombstones::default(),
             counters,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -103,6 +103,12 @@ impl<V: Value> ResponseCache<V> {
             counters.misses.count();
         }
         hit
+    }
+
+    /// Looks in memory once more, for whoever missed with [`get`](Self::get) a moment ago. It counts as
+    /// the same lookup.
+    pub fn look_again(&self, key: &Key, lookup: Lookup) -> Option<Hit<V>> {
+        self.inner.look_in_memory(key, lookup)
     }
 
     /// Looks in memory, then on disk, then in Redis. What a slower tier has comes into memory.
@@ -135,7 +141,8 @@ impl<V: Value> ResponseCache<V> {
     pub fn insert(&self, new: NewEntry<V>) {
         let inner = &*self.inner;
         let NewEntry { key, value, label, saved, ttl } = new;
-        let life = jittered(ttl.unwrap_or(inner.ttl), inner.max_ttl, &key.slot);
+        let ttl = ttl.map_or(inner.ttl, |ttl| ttl.min(inner.ttl));
+        let life = jittered(ttl, inner.max_ttl, &key.slot);
         if life.is_zero() {
             return;
         }
@@ -197,20 +204,33 @@ impl<V: Value> ResponseCache<V> {
     }
 
     /// Removes an entry from all tiers. Whether any tier is known to have held it.
-    pub async fn remove(&self, tenant: Tenant, slot: &Digest) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// A slower tier did not take it. The others did.
+    pub async fn remove(&self, tenant: Tenant, slot: &Digest) -> Result<bool, NotEverywhere> {
         self.inner.remove(tenant, slot, false).await
     }
 
     /// Removes an entry that was a wrong answer, and from then on serves this slot only to the very
     /// same request. This is remembered for as long as an entry may live, by this instance, for a
-    /// bounded number of slots. Whether any tier is known to have held it.
-    pub async fn report_bad(&self, tenant: Tenant, slot: &Digest) -> bool {
+    /// bounded number of slots. Whether any tier is known to have held it; where none did, nothing
+    /// is remembered.
+    ///
+    /// # Errors
+    ///
+    /// A slower tier did not take it. The others did.
+    pub async fn report_bad(&self, tenant: Tenant, slot: &Digest) -> Result<bool, NotEverywhere> {
         self.inner.remove(tenant, slot, true).await
     }
 
     /// Lets go of all entries of a tenant, everywhere. Other instances learn of it at their next
     /// lookup in Redis for this tenant.
-    pub async fn flush(&self, tenant: Tenant) {
+    ///
+    /// # Errors
+    ///
+    /// A slower tier did not take it. This instance serves none of its entries all the same.
+    pub async fn flush(&self, tenant: Tenant) -> Result<(), NotEverywhere> {
         let inner = &*self.inner;
         let epoch = inner.epochs.begin(tenant, to_micros(inner.clock.wall()));
         for entry in inner.memory.entries() {
@@ -218,11 +238,18 @@ impl<V: Value> ResponseCache<V> {
                 inner.memory.remove(&entry.key.slot);
             }
         }
-        if let Some(disk) = &inner.disk {
-            disk.flush(tenant, epoch).await;
-        }
-        if let Some(redis) = &inner.redis {
-            redis.flush(tenant).await;
+        let on_disk = match &inner.disk {
+            Some(disk) => disk.flush(tenant, epoch).await,
+            None => true,
+        };
+        let in_redis = match &inner.redis {
+            Some(redis) => redis.flush(tenant).await,
+            None => true,
+        };
+        match (on_disk, in_redis) {
+            (true, true) => Ok(()),
+            (false, _) => Err(NotEverywhere { tier: Tier::Disk }),
+            (true, false) => Err(NotEverywhere { tier: Tier::Redis }),
         }
     }
 
@@ -345,21 +372,39 @@ impl<V: Value> Inner<V> {
         Some(Hit { entry, tier, is_exact, age })
     }
 
-    async fn remove(&self, tenant: Tenant, slot: &Digest, exact_only: bool) -> bool {
+    async fn remove(
+        &self,
+        tenant: Tenant,
+        slot: &Digest,
+        is_bad: bool,
+    ) -> Result<bool, NotEverywhere> {
         let until = self.clock.monotonic().saturating_add(self.max_ttl);
+        let place = (tenant, *slot);
+        let found = |tier_held: bool| {
+            if is_bad && tier_held {
+                self.tombstones.make_exact_only(place, until);
+            }
+            tier_held
+        };
         let held = self.memory.get(slot);
         if held.as_ref().is_some_and(|entry| entry.key.tenant != tenant) {
-            return false;
+            return Ok(false);
         }
-        self.tombstones.add((tenant, *slot), exact_only, self.clock.wall(), until);
-        let mut was_held = self.memory.remove(slot).is_some();
-        if let Some(disk) = &self.disk {
-            was_held |= disk.remove(tenant, slot).await;
+        if self.disk.is_some() || self.redis.is_some() {
+            self.tombstones.add_removal(place, self.clock.wall(), until);
         }
-        if let Some(redis) = &self.redis {
-            was_held |= redis.remove(tenant, slot).await;
-        }
-        was_held
+        let in_memory = found(self.memory.remove(slot).is_some());
+        let on_disk = match &self.disk {
+            Some(disk) => disk.remove(tenant, slot).await.map(found),
+            None => Some(false),
+        };
+        let in_redis = match &self.redis {
+            Some(redis) => redis.remove(tenant, slot).await.map(found),
+            None => Some(false),
+        };
+        let on_disk = on_disk.ok_or(NotEverywhere { tier: Tier::Disk })?;
+        let in_redis = in_redis.ok_or(NotEverywhere { tier: Tier::Redis })?;
+        Ok(in_memory || on_disk || in_redis)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::entry::Tier;
+
 /// The limits of a [`crate::ResponseCache`] and the tiers below its memory.
 #[derive(Clone, Debug)]
 pub struct CacheConfig {
@@ -106,7 +108,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a cache cannot be opened. A running cache has no errors, only misses.
+/// Why a cache cannot be opened. A running cache has misses instead of errors, but for
+/// [`NotEverywhere`].
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The configured file cannot be made or written.
@@ -134,4 +137,16 @@ pub enum CacheError {
     /// The system gives no random bytes for a secret.
     #[error("the system gives no random bytes: {0}")]
     NoRandomBytes(getrandom::Error),
+}
+
+/// A removal that a slower tier did not take: it is locked, full, slow or dead. Memory has let go of
+/// what was to be removed, but it may come back from that tier, at the latest after a restart. The
+/// same call can be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the cache's tier {tier:?} did not take this: what was removed may come back from there; try again"
+)]
+pub struct NotEverywhere {
+    /// The tier; when there are two, the faster one.
+    pub tier: Tier,
 }

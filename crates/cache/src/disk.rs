@@ -42,9 +42,9 @@ pub(crate) struct Disk<V: Value> {
 enum Job<V> {
     Get(Digest, oneshot::Sender<Option<Vec<u8>>>),
     Write(Arc<Entry<V>>, TakenBytes),
-    Remove(Tenant, Digest, oneshot::Sender<bool>),
+    Remove(Tenant, Digest, oneshot::Sender<Option<bool>>),
     List(Tenant, usize, oneshot::Sender<Vec<EntryInfo>>),
-    Flush(Tenant, u64, oneshot::Sender<()>),
+    Flush(Tenant, u64, oneshot::Sender<bool>),
     Drained(oneshot::Sender<()>),
 }
 
@@ -121,16 +121,18 @@ impl<V: Value> Disk<V> {
         }
     }
 
-    pub(crate) async fn remove(&self, tenant: Tenant, slot: &Digest) -> bool {
-        self.ask(|reply| Job::Remove(tenant, *slot, reply)).await.unwrap_or(false)
+    /// Whether there was one; `None` when the file did not take it.
+    pub(crate) async fn remove(&self, tenant: Tenant, slot: &Digest) -> Option<bool> {
+        self.ask(|reply| Job::Remove(tenant, *slot, reply)).await.flatten()
     }
 
     pub(crate) async fn list(&self, tenant: Tenant, limit: usize) -> Vec<EntryInfo> {
         self.ask(|reply| Job::List(tenant, limit, reply)).await.unwrap_or_default()
     }
 
-    pub(crate) async fn flush(&self, tenant: Tenant, epoch: u64) {
-        self.ask(|reply| Job::Flush(tenant, epoch, reply)).await;
+    /// Whether the file took it.
+    pub(crate) async fn flush(&self, tenant: Tenant, epoch: u64) -> bool {
+        self.ask(|reply| Job::Flush(tenant, epoch, reply)).await.unwrap_or(false)
     }
 
     pub(crate) async fn drain(&self) {
@@ -180,8 +182,7 @@ fn work<V: Value>(
                 reply.send(store.list(tenant, limit, now)).ok();
             }
             Job::Flush(tenant, epoch, reply) => {
-                store.flush(tenant, epoch);
-                reply.send(()).ok();
+                reply.send(store.flush(tenant, epoch)).ok();
             }
             Job::Drained(reply) => {
                 reply.send(()).ok();

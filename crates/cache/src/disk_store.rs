@@ -160,18 +160,19 @@ impl Store {
         num_bytes.is_some()
     }
 
-    /// Removes a record. Whether there was one.
-    pub(crate) fn remove(&mut self, tenant: Tenant, slot: &Digest) -> bool {
+    /// Removes a record. Whether there was one; `None` when that cannot be done now.
+    pub(crate) fn remove(&mut self, tenant: Tenant, slot: &Digest) -> Option<bool> {
         let freed = self.with(|connection| {
             let sql = "DELETE FROM entries WHERE slot = ?1 AND tenant = ?2 RETURNING num_bytes";
             deleted(connection, sql, params![slot, tenant.as_bytes()])
-        });
-        self.num_bytes = self.num_bytes.saturating_sub(freed.unwrap_or(0));
-        freed.is_some_and(|freed| freed > 0)
+        })?;
+        self.num_bytes = self.num_bytes.saturating_sub(freed);
+        Some(freed > 0)
     }
 
-    /// Removes a tenant's records, and remembers that those of before `epoch` are gone.
-    pub(crate) fn flush(&mut self, tenant: Tenant, epoch: u64) {
+    /// Removes a tenant's records, and remembers that those of before `epoch` are gone. Whether it
+    /// did.
+    pub(crate) fn flush(&mut self, tenant: Tenant, epoch: u64) -> bool {
         let freed = self.with(|connection| {
             let change = connection.transaction()?;
             let sql = "INSERT INTO epochs (tenant, epoch) VALUES (?1, ?2)
@@ -183,6 +184,7 @@ impl Store {
             Ok(freed)
         });
         self.num_bytes = self.num_bytes.saturating_sub(freed.unwrap_or(0));
+        freed.is_some()
     }
 
     /// A tenant's records that have not ended, the newest first.

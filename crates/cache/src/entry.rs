@@ -65,7 +65,7 @@ pub struct NewEntry<V> {
     pub label: String,
     /// How long generating it took.
     pub saved: Duration,
-    /// How long it lives, up to the configured maximum; `None` takes the configured time.
+    /// How long it lives, where that is shorter than the configured time.
     pub ttl: Option<Duration>,
 }
 

@@ -33,7 +33,7 @@ mod tombstones;
 pub use breaker::BreakerState;
 pub use cache::ResponseCache;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use config::{CacheConfig, CacheError, DiskConfig, RedisConfig, Secret};
+pub use config::{CacheConfig, CacheError, DiskConfig, NotEverywhere, RedisConfig, Secret};
 pub use entry::{Entry, EntryInfo, Hit, Lookup, MAX_LABEL_BYTES, NewEntry, Tier, Value};
 pub use flights::{Flights, Joined, Leader, Reader};
 pub use key::{Digest, Key, KeyHasher, Tenant};

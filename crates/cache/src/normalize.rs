@@ -4,6 +4,12 @@ use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::MixedScript;
 
+/// Longer texts are hardly ever asked twice in another spelling, and their form would take its time.
+const MAX_BYTES: usize = 2048;
+
+/// Words that differ in this letter alone, as Maße and Masse, are the same in folded case.
+const SHARP_S: [char; 2] = ['ß', 'ẞ'];
+
 /// What ends a sentence, in the forms that remain after NFKC.
 const SENTENCE_ENDS: &[char] = &['.', '!', '?', '…', '。', '؟', '۔', '।', '॥', '։', '።', '။', '។'];
 
@@ -22,11 +28,11 @@ const APOSTROPHES: &[char] = &['\'', '‘', '’', '‚', '‛'];
 /// sentence ends at the end. So `What is  Rust?` and `what is rust` are one question.
 ///
 /// `None` when the text holds something whose spelling matters: code, digits, quoted words,
-/// addresses, file names, several scripts; or when nothing would be left. Such a text is kept under
-/// its exact bytes only.
+/// addresses, file names, several scripts; when it is long; or when nothing would be left. Such a text
+/// is kept under its exact bytes only.
 pub fn normalize(text: &str) -> Option<String> {
     let text = text.trim();
-    if !is_plain(text) {
+    if text.len() > MAX_BYTES || !is_plain(text) {
         return None;
     }
     let folded = if text.is_ascii() { text.to_ascii_lowercase() } else { fold(text) };
@@ -59,6 +65,7 @@ fn is_plain(text: &str) -> bool {
         if c.is_numeric()
             || CODE_MARKS.contains(&c)
             || QUOTES.contains(&c)
+            || SHARP_S.contains(&c)
             || (APOSTROPHES.contains(&c) && !inside_word)
             || (c.is_control() && !c.is_whitespace())
             || joins_words

@@ -202,16 +202,18 @@ impl<V: Value> RedisTier<V> {
         self.jobs.try_send(job).is_ok()
     }
 
-    pub(crate) async fn remove(&self, tenant: Tenant, slot: &Digest) -> bool {
+    /// Whether there was one; `None` when the server did not take it.
+    pub(crate) async fn remove(&self, tenant: Tenant, slot: &Digest) -> Option<bool> {
         let was_held = self.server.delete(tenant, slot).await;
         // Once more after the writes that are queued: one of them may be of this very entry.
-        self.queue(Job::Delete(tenant, *slot));
-        was_held
+        let is_queued = self.queue(Job::Delete(tenant, *slot));
+        was_held.filter(|_| is_queued)
     }
 
-    /// Writes the tenant's epoch. Where that fails, the next lookup that succeeds does it.
-    pub(crate) async fn flush(&self, tenant: Tenant) {
-        self.server.write_epoch(tenant).await;
+    /// Writes the tenant's epoch, and says whether it is there. Where that fails, the next lookup
+    /// that succeeds does it.
+    pub(crate) async fn flush(&self, tenant: Tenant) -> bool {
+        self.server.write_epoch(tenant).await
     }
 
     pub(crate) async fn drain(&self) {
@@ -237,7 +239,9 @@ async fn work<V: Value>(server: Arc<Server>, mut inbox: mpsc::Receiver<Job<V>>) 
             Job::Delete(tenant, slot) => {
                 server.delete(tenant, &slot).await;
             }
-            Job::WriteEpoch(tenant) => server.write_epoch(tenant).await,
+            Job::WriteEpoch(tenant) => {
+                server.write_epoch(tenant).await;
+            }
             Job::Drained(done) => {
                 done.send(()).ok();
             }
@@ -270,15 +274,17 @@ impl Server {
         is_written
     }
 
-    async fn delete(&self, tenant: Tenant, slot: &Digest) -> bool {
+    /// Whether there was an entry; `None` when the call failed.
+    async fn delete(&self, tenant: Tenant, slot: &Digest) -> Option<bool> {
         let mut commands = redis::pipe();
         commands.del(self.name(tenant, slot));
-        self.link.call::<(u64,)>(&commands).await.is_ok_and(|(num_deleted,)| num_deleted > 0)
+        let (num_deleted,) = self.link.call::<(u64,)>(&commands).await.ok()?;
+        Some(num_deleted > 0)
     }
 
     /// Writes the epoch as we know it, unless a later one is there by now. It stays for longer than
-    /// any entry that it speaks about.
-    async fn write_epoch(&self, tenant: Tenant) {
+    /// any entry that it speaks about. Whether one of them is there.
+    async fn write_epoch(&self, tenant: Tenant) -> bool {
         let name = self.epoch_name(tenant);
         let mut commands = redis::pipe();
         commands.getrange(&name, 0, EPOCH_BYTES as isize);
@@ -289,11 +295,11 @@ impl Server {
                     && stored >= self.epochs.of(tenant)
                 {
                     self.epochs.raise(tenant, stored);
-                    return;
+                    return true;
                 }
             }
             Err(CallError::WrongType) => {}
-            Err(CallError::OutOfService | CallError::Failed | CallError::Refused) => return,
+            Err(CallError::OutOfService | CallError::Failed | CallError::Refused) => return false,
         }
         let epoch = self.epochs.of(tenant);
         let mut commands = redis::pipe();
@@ -305,7 +311,7 @@ impl Server {
             let life_ms = u64::try_from((self.max_ttl * 2).as_millis()).unwrap_or(u64::MAX);
             commands.pset_ex(name, record, life_ms.max(1)).ignore();
         }
-        self.link.call::<()>(&commands).await.ok();
+        self.link.call::<()>(&commands).await.is_ok()
     }
 
     fn open_epoch(&self, tenant: Tenant, record: &[u8]) -> Option<u64> {

@@ -97,8 +97,8 @@ async fn no_configured_time_is_too_long() {
     assert_eq!(shown(get(&cache, &key("a")).await), "Memory exact value");
     clock.advance(Duration::from_secs(364 * DAY + 100 * DAY));
     assert_eq!(shown(get(&cache, &key("a")).await), "miss");
-    cache.report_bad(Tenant::LOCAL, &key("a").slot).await;
-    cache.flush(Tenant::LOCAL).await;
+    cache.report_bad(Tenant::LOCAL, &key("a").slot).await.unwrap();
+    cache.flush(Tenant::LOCAL).await.unwrap();
 }
 
 async fn num_hits(cache: &ResponseCache<Text>) -> usize {
@@ -144,16 +144,16 @@ async fn a_bad_hit_is_gone_and_its_slot_serves_the_same_request_only() {
     let (cache, clock) = open(small()).await;
     let (asked, spelled) = (key("Is it open?"), key("is it open"));
     cache.insert(entry(asked, "yes"));
-    assert!(!cache.report_bad(tenant(1), &asked.slot).await, "of another tenant");
+    assert!(!cache.report_bad(tenant(1), &asked.slot).await.unwrap(), "of another tenant");
     assert_eq!(shown(get(&cache, &spelled).await), "Memory normal yes");
-    assert!(cache.report_bad(Tenant::LOCAL, &asked.slot).await);
-    assert!(!cache.report_bad(Tenant::LOCAL, &asked.slot).await);
+    assert!(cache.report_bad(Tenant::LOCAL, &asked.slot).await.unwrap());
+    assert!(!cache.report_bad(Tenant::LOCAL, &asked.slot).await.unwrap());
     assert_eq!(shown(get(&cache, &asked).await), "miss");
     cache.insert(entry(asked, "no"));
     assert_eq!(shown(get(&cache, &asked).await), "Memory exact no");
     assert_eq!(shown(get(&cache, &spelled).await), "miss");
     // A removal by hand does not lift it; the end of the longest life does.
-    assert!(cache.remove(Tenant::LOCAL, &asked.slot).await);
+    assert!(cache.remove(Tenant::LOCAL, &asked.slot).await.unwrap());
     cache.insert(entry(asked, "no"));
     assert_eq!(shown(get(&cache, &spelled).await), "miss");
     clock.advance(Duration::from_secs(7 * DAY));
@@ -162,12 +162,34 @@ async fn a_bad_hit_is_gone_and_its_slot_serves_the_same_request_only() {
 }
 
 #[tokio::test]
+async fn no_tenant_makes_another_ones_report_forgotten() {
+    let (cache, _) = open(small()).await;
+    let (asked, spelled) = (key_of(tenant(1), "Is it open?"), key_of(tenant(1), "is it open"));
+    cache.insert(entry(asked, "yes"));
+    assert!(cache.report_bad(tenant(1), &asked.slot).await.unwrap());
+    for n in 0..2_000 {
+        let other = key_of(tenant(2), &format!("question {n}"));
+        // Half of them exist.
+        if n % 2 == 0 {
+            cache.insert(entry(other, "value"));
+        }
+        let was_held = cache.report_bad(tenant(2), &other.slot).await.unwrap();
+        assert_eq!(was_held, n % 2 == 0);
+        assert!(!cache.remove(tenant(2), &other.slot).await.unwrap());
+    }
+    assert!(!cache.report_bad(tenant(2), &asked.slot).await.unwrap());
+    cache.insert(entry(asked, "no"));
+    assert_eq!(shown(get(&cache, &asked).await), "Memory exact no");
+    assert_eq!(shown(get(&cache, &spelled).await), "miss");
+}
+
+#[tokio::test]
 async fn a_flush_takes_one_tenants_entries() {
     let (cache, clock) = open(small()).await;
     for who in [1, 2] {
         cache.insert(entry(key_of(tenant(who), "a"), "value"));
     }
-    cache.flush(tenant(1)).await;
+    cache.flush(tenant(1)).await.unwrap();
     assert_eq!(cache.stats().num_entries, 1);
     assert_eq!(shown(get(&cache, &key_of(tenant(1), "a")).await), "miss");
     assert_eq!(shown(get(&cache, &key_of(tenant(2), "a")).await), "Memory exact value");
@@ -176,7 +198,7 @@ async fn a_flush_takes_one_tenants_entries() {
         cache.insert(entry(key_of(tenant(1), "a"), "new"));
         assert_eq!(shown(get(&cache, &key_of(tenant(1), "a")).await), "Memory exact new");
         clock.set_wall(5);
-        cache.flush(tenant(1)).await;
+        cache.flush(tenant(1)).await.unwrap();
         assert_eq!(shown(get(&cache, &key_of(tenant(1), "a")).await), "miss");
     }
 }
@@ -198,8 +220,8 @@ async fn a_list_is_one_tenants_newest_first() {
     assert_eq!((list[2].slot, list[2].tier), (key_of(tenant(1), "first").slot, Tier::Memory));
     assert_eq!(cache.list(tenant(1), 2).await, list[..2]);
     assert!(cache.list(tenant(3), 10).await.is_empty());
-    assert!(cache.remove(tenant(1), &list[0].slot).await);
-    assert!(!cache.remove(tenant(2), &list[1].slot).await);
+    assert!(cache.remove(tenant(1), &list[0].slot).await.unwrap());
+    assert!(!cache.remove(tenant(2), &list[1].slot).await.unwrap());
     assert_eq!(cache.list(tenant(1), 10).await, list[1..]);
 }
 
@@ -218,7 +240,7 @@ async fn neither_cap_is_passed_and_what_is_too_large_is_not_kept() {
         assert_eq!(stats.num_entries + stats.num_evictions, 676);
         assert!(stats.num_entries >= 1);
         for info in cache.list(Tenant::LOCAL, 1000).await {
-            assert!(cache.remove(Tenant::LOCAL, &info.slot).await);
+            assert!(cache.remove(Tenant::LOCAL, &info.slot).await.unwrap());
         }
         let stats = cache.stats();
         assert_eq!((stats.num_entries, stats.num_bytes), (0, 0), "the count came back to nothing");
@@ -243,6 +265,6 @@ async fn a_hit_outlives_its_eviction() {
     let (cache, _) = open(small()).await;
     cache.insert(entry(key("a"), "value"));
     let hit = get(&cache, &key("a")).await.unwrap();
-    cache.remove(Tenant::LOCAL, &key("a").slot).await;
+    cache.remove(Tenant::LOCAL, &key("a").slot).await.unwrap();
     assert_eq!(hit.entry.value.0, "value");
 }

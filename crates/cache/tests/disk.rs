@@ -12,7 +12,8 @@ use std::{
 };
 
 use brisk_cache::{
-    CacheConfig, CacheError, DiskConfig, ManualClock, NewEntry, ResponseCache, Tenant, Tier,
+    CacheConfig, CacheError, DiskConfig, ManualClock, NewEntry, NotEverywhere, ResponseCache,
+    Tenant, Tier,
 };
 use rusqlite::Connection;
 use support::{Text, entry, get, key, key_of, shown, small, tenant};
@@ -102,8 +103,8 @@ async fn entries_end_by_the_calendar_and_live_no_longer_than_any() {
 async fn removed_and_flushed_entries_do_not_come_back() {
     let (_folder, path) = filled().await;
     let cache = open(&path).await;
-    assert!(!cache.remove(tenant(1), &key("a").slot).await);
-    assert!(cache.report_bad(Tenant::LOCAL, &key("a").slot).await);
+    assert!(!cache.remove(tenant(1), &key("a").slot).await.unwrap());
+    assert!(cache.report_bad(Tenant::LOCAL, &key("a").slot).await.unwrap());
     assert_eq!(shown(get(&cache, &key("a")).await), "miss");
     drop(cache);
     assert_eq!(after_restart(&path).await, "miss");
@@ -112,7 +113,7 @@ async fn removed_and_flushed_entries_do_not_come_back() {
         cache.insert(entry(key_of(tenant(who), "a"), "value"));
     }
     clock.advance(Duration::from_secs(1));
-    cache.flush(tenant(1)).await;
+    cache.flush(tenant(1)).await.unwrap();
     drop(cache);
     let cache = open(&path).await;
     assert_eq!(shown(get(&cache, &key_of(tenant(1), "a")).await), "miss");
@@ -272,6 +273,44 @@ async fn a_locked_file_is_a_miss_until_it_is_free() {
         cache.drain().await;
         assert_eq!(cache.stats().disk.num_writes, 1);
     }
+}
+
+#[tokio::test]
+async fn a_removal_that_the_file_did_not_take_is_an_error_until_it_does() {
+    let slot = key("a").slot;
+    for what in ["remove", "report", "flush"] {
+        let (_folder, path) = filled().await;
+        let cache = open(&path).await;
+        assert_eq!(shown(get(&cache, &key("a")).await), "Disk exact the answer to a");
+        let call = async || match what {
+            "remove" => cache.remove(Tenant::LOCAL, &slot).await.map(drop),
+            "report" => cache.report_bad(Tenant::LOCAL, &slot).await.map(drop),
+            _ => cache.flush(Tenant::LOCAL).await,
+        };
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(call().await, Err(NotEverywhere { tier: Tier::Disk }), "{what}");
+        other.execute_batch("ROLLBACK").unwrap();
+        // This instance has let go of it; the file has not.
+        assert_eq!(shown(get(&cache, &key("a")).await), "miss", "{what}");
+        assert_eq!(after_restart(&path).await, "Disk exact the answer to a", "{what}");
+        assert_eq!(call().await, Ok(()), "{what}");
+        assert_eq!(after_restart(&path).await, "miss", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_hit_of_the_file_alone_makes_its_slot_strict() {
+    let (_folder, path) = filled().await;
+    let cache = open(&path).await;
+    let spelled = key("A.");
+    assert!(cache.report_bad(Tenant::LOCAL, &key("a").slot).await.unwrap());
+    cache.insert(entry(key("a"), "another answer"));
+    assert_eq!(shown(get(&cache, &spelled).await), "miss");
+    // Where nothing lay, nothing is remembered.
+    assert!(!cache.report_bad(Tenant::LOCAL, &key("c").slot).await.unwrap());
+    cache.insert(entry(key("c"), "value"));
+    assert_eq!(shown(get(&cache, &key("C.")).await), "Memory normal value");
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn the_longest_times_are_times_for_redis_too() {
         ..small()
     };
     let cache = ResponseCache::open(config).await.unwrap();
-    cache.flush(Tenant::LOCAL).await;
+    cache.flush(Tenant::LOCAL).await.unwrap();
     share(&cache, &key("a"), "value").await;
     assert_eq!(names(&mut server.client()).len(), 2);
     assert_eq!(cache.stats().redis.errors, TierErrors::default());
@@ -69,7 +69,7 @@ async fn names_say_neither_who_nor_what() {
     let cache = open(&server).await;
     let key = key_of(tenant(1), "question");
     share(&cache, &key, "answer").await;
-    cache.flush(tenant(1)).await;
+    cache.flush(tenant(1)).await.unwrap();
     for name in names(&mut server.client()) {
         let hidden = name.strip_prefix("brisk:").unwrap().split_once(':').unwrap().1;
         assert_eq!(hidden.len(), 64);
@@ -246,7 +246,7 @@ async fn a_flush_reaches_the_other_instances() {
         share(&a, key, "old").await;
         assert_eq!(shown(get(&b, key).await), "Redis exact old");
     }
-    a.flush(tenant(1)).await;
+    a.flush(tenant(1)).await.unwrap();
     // Whatever b looks up for this tenant tells it, and its memory is old from then on.
     assert_eq!(shown(get(&b, &key_of(tenant(1), "other")).await), "miss");
     assert_eq!(shown(get(&b, &mine).await), "miss");
@@ -282,7 +282,7 @@ async fn a_flush_reaches_the_other_instances() {
     // A flush while the server is away takes effect here at once, and there when it is back.
     share(&a, &yours, "old").await;
     server.kill();
-    a.flush(tenant(2)).await;
+    a.flush(tenant(2)).await.unwrap_err();
     assert_eq!(shown(get(&a, &yours).await), "miss");
 }
 
@@ -298,8 +298,8 @@ async fn removing_reaches_redis_and_stays_removed() {
         client.get(&name).unwrap()
     };
     let name = names(&mut server.client()).pop().unwrap();
-    assert!(!cache.remove(tenant(1), &asked.slot).await, "another tenant's");
-    assert!(cache.report_bad(Tenant::LOCAL, &asked.slot).await);
+    assert!(!cache.remove(tenant(1), &asked.slot).await.unwrap(), "another tenant's");
+    assert!(cache.report_bad(Tenant::LOCAL, &asked.slot).await.unwrap());
     assert_eq!(names(&mut server.client()), [""; 0]);
     // Somebody puts the old value back.
     cache.drain().await;
@@ -309,8 +309,8 @@ async fn removing_reaches_redis_and_stays_removed() {
     }
     // Another instance knows nothing of the report, but can remove what only Redis holds.
     let other = open(&server).await;
-    assert!(other.remove(Tenant::LOCAL, &asked.slot).await);
-    assert!(!other.remove(Tenant::LOCAL, &asked.slot).await);
+    assert!(other.remove(Tenant::LOCAL, &asked.slot).await.unwrap());
+    assert!(!other.remove(Tenant::LOCAL, &asked.slot).await.unwrap());
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use tokio::sync::{
 };
 
 use crate::request::{Message, Role};
-use database::Database;
+use database::{ConversationId, Database};
 pub use error::ConversationError;
 
 /// Longest user id.
@@ -88,6 +88,15 @@ pub struct StoredMessage {
     pub at: SystemTime,
 }
 
+/// What a turn continues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    /// `None` where the turn is to be the first one.
+    pub(crate) id: Option<ConversationId>,
+    /// The messages before it.
+    pub(crate) messages: Vec<Message>,
+}
+
 type Call = Box<dyn FnOnce(&mut Database) + Send>;
 
 /// The conversations of all tenants. Dropping it finishes the calls that wait and closes the file.
@@ -148,16 +157,19 @@ impl ConversationStore {
         tenant: [u8; 32],
         user_id: &str,
         max_messages: usize,
-    ) -> Result<Vec<Message>, ConversationError> {
+    ) -> Result<Loaded, ConversationError> {
         let user_id = check_user_id(user_id)?;
         let limit = max_messages.min(self.config.max_messages);
-        let messages = self.call(move |it| it.newest(&tenant, &user_id, limit, None)).await?;
-        let messages = messages.unwrap_or_default().into_iter().map(|it| it.message);
-        Ok(messages.skip_while(|it| it.role != Role::User).collect())
+        let newest = self.call(move |it| it.newest(&tenant, &user_id, limit, None)).await?;
+        let Some((id, messages)) = newest else { return Ok(Loaded::default()) };
+        let messages = messages.into_iter().map(|it| it.message);
+        let messages = messages.skip_while(|it| it.role != Role::User).collect();
+        Ok(Loaded { id: Some(id), messages })
     }
 
     /// Appends a whole turn, or nothing. Waits for a place in the queue where others are refused,
-    /// because the work for the reply is done.
+    /// because the work for the reply is done. Where the turn `continued` a conversation that was
+    /// deleted since, nothing is appended: what a user deletes does not come back.
     ///
     /// # Errors
     ///
@@ -166,6 +178,7 @@ impl ConversationStore {
         &self,
         tenant: [u8; 32],
         user_id: &str,
+        continued: Option<ConversationId>,
         user: &str,
         assistant: &str,
         at: SystemTime,
@@ -174,7 +187,7 @@ impl ConversationStore {
         self.check_message(user)?;
         self.check_message(assistant)?;
         let turn = [(Role::User, user.to_owned()), (Role::Assistant, assistant.to_owned())];
-        let (call, result) = call(move |it| it.append(&tenant, &user_id, &turn, at));
+        let (call, result) = call(move |it| it.append(&tenant, &user_id, continued, &turn, at));
         self.calls()?.send(call).await.map_err(|_| ConversationError::Stopped)?;
         result.await.map_err(|_| ConversationError::Stopped)?
     }
@@ -210,7 +223,9 @@ impl ConversationStore {
         before: Option<u64>,
     ) -> Result<Option<Vec<StoredMessage>>, ConversationError> {
         let user_id = check_user_id(user_id)?;
-        self.call(move |it| it.newest(&tenant, &user_id, limit.min(MAX_PAGE), before)).await
+        let limit = limit.min(MAX_PAGE);
+        let newest = self.call(move |it| it.newest(&tenant, &user_id, limit, before)).await?;
+        Ok(newest.map(|(_, messages)| messages))
     }
 
     /// Deletes a conversation, its bytes in the file too; false if there is none.

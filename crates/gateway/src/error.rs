@@ -1,6 +1,6 @@
 //! Why a request gets no reply, or not all of it.
 
-use brisk_cache::CacheError;
+use brisk_cache::{CacheError, NotEverywhere};
 use brisk_engine::{GenerationError, SubmitError};
 use thiserror::Error;
 
@@ -49,6 +49,9 @@ pub enum GatewayError {
     /// Caller's move or ours, by the store's own words.
     #[error(transparent)]
     Conversation(#[from] ConversationError),
+    /// Try again: a tier of the response cache did not take a removal.
+    #[error(transparent)]
+    CacheTier(#[from] NotEverywhere),
     /// Operator's move: no conversations are kept here.
     #[error("this server keeps no conversations")]
     NoConversations,

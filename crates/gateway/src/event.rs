@@ -63,6 +63,9 @@ pub struct ReplySummary {
     pub num_cached_tokens: usize,
     /// Tokens generated.
     pub num_completion_tokens: usize,
+    /// Whether this reply stands for its generation where work is counted: not when it was kept from
+    /// an earlier request, and of those who share a generation only the first to reach its end.
+    pub is_counted: bool,
     /// Times.
     pub timings: ReplyTimings,
 }

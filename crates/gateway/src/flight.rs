@@ -1,12 +1,12 @@
 //! Runs one generation for all equal requests that are in flight.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use brisk_cache::Leader;
 
 use crate::{
     error::GatewayError,
-    event::ReplyEvent,
+    event::{ReplyEvent, ReplySummary},
     job::Job,
     recording::Recording,
     replay::Replay,
@@ -17,13 +17,27 @@ use crate::{
 const MAX_UNREAD_EVENTS: usize = 64;
 
 /// What the readers of a shared generation see.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum FlightEvent {
     /// The prompt is accepted; events follow.
     Started,
+    /// All but the last one.
     Reply(ReplyEvent),
-    /// The last event.
+    /// The last event of a reply that is whole.
+    Done { summary: ReplySummary, is_counted: AtomicBool },
+    /// The last event of one that broke.
     Failed(GatewayError),
+}
+
+impl FlightEvent {
+    fn of(event: ReplyEvent) -> Self {
+        match event {
+            ReplyEvent::Done(summary) => {
+                Self::Done { summary, is_counted: AtomicBool::new(!summary.is_counted) }
+            }
+            event @ (ReplyEvent::Delta(_) | ReplyEvent::Finished { .. }) => Self::Reply(event),
+        }
+    }
 }
 
 /// Generates for everyone who reads from `leader`, and keeps the reply.
@@ -87,8 +101,13 @@ async fn generate(
     let mut generation = job.begin().await?;
     publish(FlightEvent::Started);
     while let Some(event) = generation.next().await {
-        publish(FlightEvent::Reply(event?));
-        leader.has_room(MAX_UNREAD_EVENTS).await;
+        let event = FlightEvent::of(event?);
+        let is_last = matches!(event, FlightEvent::Done { .. });
+        publish(event);
+        // The end waits for nobody: what is whole is kept, even if its last reader leaves now.
+        if !is_last {
+            leader.has_room(MAX_UNREAD_EVENTS).await;
+        }
     }
     Ok(())
 }
@@ -97,7 +116,7 @@ async fn generate(
 pub(crate) fn land(leader: Leader<Arc<FlightEvent>>, replay: Replay) {
     leader.publish(Arc::new(FlightEvent::Started));
     for event in replay.events() {
-        leader.publish(Arc::new(FlightEvent::Reply(event)));
+        leader.publish(Arc::new(FlightEvent::of(event)));
     }
     leader.finish();
 }

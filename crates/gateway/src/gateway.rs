@@ -12,7 +12,9 @@ use brisk_tokenizer::{ChatMessage, Specials};
 use tokio::task::spawn_blocking;
 
 use crate::{
-    conversations::{ConversationConfig, ConversationInfo, ConversationStore, StoredMessage},
+    conversations::{
+        ConversationConfig, ConversationInfo, ConversationStore, Loaded, StoredMessage,
+    },
     error::{GatewayError, OpenError},
     history::{TokenCounts, trim},
     job::{Deadline, Input, Job},
@@ -85,8 +87,7 @@ struct Attached {
     since: SystemTime,
     /// Everything about the engine that a kept reply depends on.
     identity: Box<[u8]>,
-    /// Whether the chat template writes the date into its prompts.
-    reads_clock: bool,
+    clock_use: ClockUse,
     token_counts: Arc<TokenCounts>,
     /// Measured when a conversation needs it first.
     overhead: Arc<OnceLock<Overhead>>,
@@ -135,7 +136,7 @@ impl Gateway {
         let attached = Attached {
             since: SystemTime::now(),
             identity: identity.into(),
-            reads_clock: engine.chat_template().source().contains("strftime_now"),
+            clock_use: ClockUse::of(engine.chat_template().source()),
             token_counts: Arc::new(TokenCounts::default()),
             overhead: Arc::default(),
             handle: engine,
@@ -232,7 +233,7 @@ impl Gateway {
         } = request;
         let tenant = *options.tenant.as_bytes();
         store.check(&user_id, &message)?;
-        let earlier = store.load(tenant, &user_id, usize::MAX).await?;
+        let Loaded { id, messages: earlier } = store.load(tenant, &user_id, usize::MAX).await?;
         let system = system.map(|content| Message { role: Role::System, content });
         let newest = Message { role: Role::User, content: message.clone() };
         let messages = system.into_iter().chain(earlier).chain([newest]).collect();
@@ -242,7 +243,7 @@ impl Gateway {
         let mut reply = self.answer(input, Some(default_max_tokens), options, started).await?;
         let store = Arc::clone(store);
         let keep = move |reply: String| async move {
-            store.append(tenant, &user_id, &message, &reply, SystemTime::now()).await
+            store.append(tenant, &user_id, id, &message, &reply, SystemTime::now()).await
         };
         reply.set_turn(OpenTurn::new(move |reply| Box::pin(keep(reply))), history);
         Ok(reply)
@@ -305,26 +306,43 @@ impl Gateway {
     }
 
     /// Forgets a kept reply; false where there is none.
-    pub async fn cache_remove(&self, tenant: Tenant, slot: &Digest) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// A tier of the cache did not take it, so the reply may come back from there.
+    pub async fn cache_remove(&self, tenant: Tenant, slot: &Digest) -> Result<bool, GatewayError> {
         match &self.replies {
-            Some(replies) => replies.store.remove(tenant, slot).await,
-            None => false,
+            Some(replies) => Ok(replies.store.remove(tenant, slot).await?),
+            None => Ok(false),
         }
     }
 
     /// Forgets a kept reply that was wrong for a question, and lets its place serve equal questions
     /// alone from now on; false where there is none.
-    pub async fn cache_report_bad(&self, tenant: Tenant, slot: &Digest) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// A tier of the cache did not take it, so the reply may come back from there.
+    pub async fn cache_report_bad(
+        &self,
+        tenant: Tenant,
+        slot: &Digest,
+    ) -> Result<bool, GatewayError> {
         match &self.replies {
-            Some(replies) => replies.store.report_bad(tenant, slot).await,
-            None => false,
+            Some(replies) => Ok(replies.store.report_bad(tenant, slot).await?),
+            None => Ok(false),
         }
     }
 
     /// Forgets all kept replies of the tenant, also those that other instances hold.
-    pub async fn cache_flush(&self, tenant: Tenant) {
-        if let Some(replies) = &self.replies {
-            replies.store.flush(tenant).await;
+    ///
+    /// # Errors
+    ///
+    /// A tier of the cache did not take it, so replies may come back from there.
+    pub async fn cache_flush(&self, tenant: Tenant) -> Result<(), GatewayError> {
+        match &self.replies {
+            Some(replies) => Ok(replies.store.flush(tenant).await?),
+            None => Ok(()),
         }
     }
 
@@ -362,8 +380,12 @@ impl Gateway {
             deadline: deadline.map(|time| Deadline { started, time }),
         };
         match &self.replies {
-            Some(replies) if may_keep && (cache.read || cache.write) => {
-                let day = attached.reads_clock.then(today);
+            Some(replies)
+                if may_keep
+                    && (cache.read || cache.write)
+                    && attached.clock_use != ClockUse::Time =>
+            {
+                let day = (attached.clock_use == ClockUse::Day).then(today);
                 let identity = &attached.identity;
                 let is_normalized = cache.normalized;
                 let partition = Partition { tenant, identity, day, is_normalized };
@@ -431,6 +453,28 @@ fn prompt_budget(
     let reserved = options.params.max_tokens.unwrap_or(default_max_tokens.min(max_model_len / 2));
     let budget = max_model_len.saturating_sub(reserved);
     max_context_tokens.map_or(budget, |max| max.min(budget))
+}
+
+/// What a chat template writes of the clock into its prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClockUse {
+    None,
+    /// The date: a reply holds for a day.
+    Day,
+    /// The time of day: a reply holds for no other request.
+    Time,
+}
+
+impl ClockUse {
+    fn of(template: &str) -> Self {
+        if !template.contains("strftime_now") {
+            Self::None
+        } else if ["%H", "%M", "%S"].iter().any(|format| template.contains(format)) {
+            Self::Time
+        } else {
+            Self::Day
+        }
+    }
 }
 
 /// What the chat template adds to the texts of a conversation.

@@ -71,7 +71,7 @@ impl Generation {
             sources,
             next_source: 0,
             ready,
-            summary: ReplySummary { timings, ..ReplySummary::default() },
+            summary: ReplySummary { timings, is_counted: true, ..ReplySummary::default() },
             started,
             has_first_token: false,
             num_choices,

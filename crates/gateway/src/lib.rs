@@ -25,8 +25,8 @@ mod request;
 mod turn;
 
 pub use brisk_cache::{
-    BreakerState, CacheConfig, CacheError, CacheStats, Digest, DiskConfig, EntryInfo, RedisConfig,
-    Secret, Tenant, Tier, TierErrors,
+    BreakerState, CacheConfig, CacheError, CacheStats, Digest, DiskConfig, EntryInfo,
+    NotEverywhere, RedisConfig, Secret, Tenant, Tier, TierErrors,
 };
 pub use brisk_engine::{
     EngineHandle, EngineStats, FinishReason, GenerationError, SamplingParams, SubmitError,

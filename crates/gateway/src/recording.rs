@@ -55,7 +55,14 @@ impl Recording {
         let mut summary = None;
         let mut num_choices = 0;
         for event in events {
-            let FlightEvent::Reply(event) = &**event else { continue };
+            let event = match &**event {
+                FlightEvent::Started | FlightEvent::Failed(_) => continue,
+                FlightEvent::Reply(event) => event,
+                FlightEvent::Done { summary: done, .. } => {
+                    summary = Some(*done);
+                    continue;
+                }
+            };
             let (choice, piece, kind) = match event {
                 ReplyEvent::Delta(delta) => {
                     logprobs.extend(delta.logprobs.clone());
@@ -67,10 +74,7 @@ impl Recording {
                 ReplyEvent::Finished { choice, text, reason: FinishReason::Length } => {
                     (*choice, text, StepKind::Length)
                 }
-                ReplyEvent::Done(done) => {
-                    summary = Some(*done);
-                    continue;
-                }
+                ReplyEvent::Done(_) => continue,
             };
             text.push_str(piece);
             num_choices = num_choices.max(choice + 1);

@@ -76,7 +76,9 @@ impl Replies {
         };
         let engine = job.engine.clone();
         let (num_choices, deadline) = (job.num_choices_in_all(), job.deadline.take());
-        let joined = self.flights.join(if cache.read { key } else { self.private(key) });
+        // Who has wishes about what is kept shares with nobody, for a shared reply is kept or not for all.
+        let may_share = cache.read && cache.write && cache.ttl.is_none();
+        let joined = self.flights.join(if may_share { key } else { self.private(key) });
         let reader = match joined {
             Joined::Follow(reader) => {
                 report.status = CacheStatus::Coalesced;
@@ -85,7 +87,7 @@ impl Replies {
             Joined::Lead(leader, reader) => {
                 // The flight before may have landed since the lookup.
                 if cache.read
-                    && let Some(hit) = self.store.get_in_memory(&key, lookup)
+                    && let Some(hit) = self.store.look_again(&key, lookup)
                 {
                     land(leader, Replay::new(Arc::clone(&hit.entry), None));
                     return Ok(replay(hit, &job, &cache, started, looked_up));

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     error::GatewayError,
-    event::{Delta, ReplyEvent},
+    event::{Delta, ReplyEvent, ReplySummary},
     flight::FlightEvent,
     generation::{Generation, ms_since},
     job::Deadline,
@@ -272,6 +272,10 @@ fn poll_flight(
         return Poll::Ready(Some(match event.as_deref() {
             Some(FlightEvent::Started) => continue,
             Some(FlightEvent::Reply(event)) => Ok(event.clone()),
+            Some(FlightEvent::Done { summary, is_counted }) => {
+                let is_counted = !is_counted.swap(true, Ordering::Relaxed);
+                Ok(ReplyEvent::Done(ReplySummary { is_counted, ..*summary }))
+            }
             Some(FlightEvent::Failed(error)) => Err(error.clone()),
             // A generation that ended well had its last event before.
             None => Err(interrupted()),

@@ -75,6 +75,21 @@ async fn the_system_prompt_and_the_newest_turns_stay() {
 }
 
 #[tokio::test]
+async fn a_conversation_that_is_deleted_while_a_turn_runs_stays_deleted() {
+    let fixture = Fixture::new().await;
+    say(&fixture, turn("ann", "a")).await;
+    fixture.gate.close();
+    let reply = fixture.gateway.converse(turn("ann", "k")).await.unwrap();
+    assert!(fixture.gateway.delete_conversation(Tenant::LOCAL, "ann").await.unwrap());
+    fixture.gate.open();
+    assert_eq!(Answer::of(reply).await.unwrap().text, "lmno");
+    let read = fixture.gateway.read_conversation(Tenant::LOCAL, "ann", 100, None).await;
+    assert_eq!(read.unwrap(), None);
+    say(&fixture, turn("ann", "b")).await;
+    assert_eq!(stored(&fixture, Tenant::LOCAL, "ann").await, "user:b assistant:cdef");
+}
+
+#[tokio::test]
 async fn a_turn_that_fails_or_is_left_is_not_kept() {
     let fixture = Fixture::new().await;
     fixture.num_faults.store(1, Ordering::SeqCst);

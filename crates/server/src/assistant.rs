@@ -176,7 +176,7 @@ impl Door {
         request: Request,
         read: fn(&[u8]) -> Result<T, RequestError>,
     ) -> Result<(Caller, T), ApiError> {
-        let caller = Caller::of(self.tenant, request.headers())?;
+        let caller = Caller::of(&self.app.config, self.tenant, request.headers())?;
         Ok((caller, body::read_json(&self.app, request, read).await?))
     }
 

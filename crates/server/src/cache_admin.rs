@@ -78,6 +78,7 @@ fn entry(info: &EntryInfo) -> CacheEntry {
         (status = 200, description = "It is gone.", body = CacheEntryDone),
         (status = 401, description = "A key is required.", body = ErrorBody),
         (status = 404, description = "The caller's key has no such entry.", body = ErrorBody),
+        (status = 503, description = "A tier did not take it, and it may come back from there; `Retry-After` says when to try again.", body = ErrorBody),
     )
 )]
 pub(crate) async fn remove(
@@ -86,7 +87,8 @@ pub(crate) async fn remove(
     key: Result<Path<String>, PathRejection>,
 ) -> Result<Json<CacheEntryDone>, ApiError> {
     let slot = slot(key)?;
-    if !app.gateway.cache_remove(tenant, &slot).await {
+    let was_kept = app.gateway.cache_remove(tenant, &slot).await;
+    if !was_kept.map_err(|error| app.error(&error))? {
         return Err(HttpError::UnknownCacheEntry.into());
     }
     Ok(Json(CacheEntryDone { key: hex(&slot), done: "deleted" }))
@@ -108,6 +110,7 @@ pub(crate) async fn remove(
         (status = 401, description = "A key is required.", body = ErrorBody),
         (status = 404, description = "The caller's key has no such entry.", body = ErrorBody),
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
+        (status = 503, description = "A tier did not take it, and it may come back from there; `Retry-After` says when to try again.", body = ErrorBody),
     )
 )]
 pub(crate) async fn report(
@@ -119,7 +122,8 @@ pub(crate) async fn report(
     let slot = slot(key)?;
     let CacheReportRequest { reason } =
         body::read_json(&app, request, CacheReportRequest::read).await?;
-    if !app.gateway.cache_report_bad(tenant, &slot).await {
+    let was_kept = app.gateway.cache_report_bad(tenant, &slot).await;
+    if !was_kept.map_err(|error| app.error(&error))? {
         return Err(HttpError::UnknownCacheEntry.into());
     }
     let key = hex(&slot);
@@ -137,14 +141,15 @@ pub(crate) async fn report(
     responses(
         (status = 200, description = "None of them answers any more.", body = CacheFlushed),
         (status = 401, description = "A key is required.", body = ErrorBody),
+        (status = 503, description = "A tier did not take it, and replies may come back from there; `Retry-After` says when to try again.", body = ErrorBody),
     )
 )]
 pub(crate) async fn flush(
     State(app): State<Arc<App>>,
     Extension(tenant): Extension<Tenant>,
-) -> Json<CacheFlushed> {
-    app.gateway.cache_flush(tenant).await;
-    Json(CacheFlushed { flushed: true })
+) -> Result<Json<CacheFlushed>, ApiError> {
+    app.gateway.cache_flush(tenant).await.map_err(|error| app.error(&error))?;
+    Ok(Json(CacheFlushed { flushed: true }))
 }
 
 /// A text that is no key names nothing.

@@ -65,7 +65,7 @@ pub(crate) async fn create(
     Extension(tenant): Extension<Tenant>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = Caller::of(tenant, request.headers())?;
+    let caller = Caller::of(&app.config, tenant, request.headers())?;
     let wire = body::read_json(&app, request, CompletionRequest::read).await?;
     let started = Instant::now();
     let (stream, include_usage) = (wire.stream, wire.stream_options.include_usage);

@@ -39,6 +39,8 @@ pub struct ServerConfig {
     /// Runs on a thread of its own after a request with a large body has ended: the place to give
     /// memory back.
     pub after_large_request: Option<fn()>,
+    /// Time between two tokens of a kept reply that is streamed; `None` is as fast as they are read.
+    pub replay_pace: Option<Duration>,
 }
 
 impl Default for ServerConfig {
@@ -59,6 +61,7 @@ impl Default for ServerConfig {
             close_timeout: Duration::from_secs(2),
             assistant: AssistantDefaults::default(),
             after_large_request: None,
+            replay_pace: None,
         }
     }
 }

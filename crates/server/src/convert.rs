@@ -17,7 +17,7 @@ use brisk_gateway::{
 };
 use http::HeaderMap;
 
-use crate::{body, cache_control, error::ApiError};
+use crate::{body, cache_control, config::ServerConfig, error::ApiError};
 
 /// OpenAI's default for `/v1/completions`.
 const DEFAULT_COMPLETION_TOKENS: usize = 16;
@@ -64,13 +64,23 @@ pub(crate) struct Caller {
     tenant: Tenant,
     deadline: Option<Duration>,
     cache_control: Option<CacheControl>,
+    /// Time between two tokens of a kept reply, by the server's configuration.
+    replay_pace: Option<Duration>,
 }
 
 impl Caller {
     /// Reads the headers that every generation takes.
-    pub(crate) fn of(tenant: Tenant, headers: &HeaderMap) -> Result<Self, ApiError> {
-        let deadline = body::deadline(headers)?;
-        Ok(Self { tenant, deadline, cache_control: cache_control::of_header(headers)? })
+    pub(crate) fn of(
+        config: &ServerConfig,
+        tenant: Tenant,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            tenant,
+            deadline: body::deadline(headers)?,
+            cache_control: cache_control::of_header(headers)?,
+            replay_pace: config.replay_pace,
+        })
     }
 }
 
@@ -198,8 +208,9 @@ fn options(
     allowed: CacheUse,
     cache_control: Option<CacheControl>,
 ) -> Result<Options, ApiError> {
-    let Caller { tenant, deadline, cache_control: in_header } = caller;
+    let Caller { tenant, deadline, cache_control: in_header, replay_pace } = caller;
     let cache = cache_control::cache_use(allowed, in_header, cache_control)?;
+    let cache = CacheUse { replay_pace, ..cache };
     Ok(Options { model, params, num_choices, deadline, tenant, cache })
 }
 
@@ -372,7 +383,8 @@ mod tests {
         for (fields, expected) in [("", None), (r#", "speed_mode": true"#, Some(1024))] {
             let body = format!(r#"{{"message": "m", "user_id": "u"{fields}}}"#);
             let wire = ChatTurnRequest::read(body.as_bytes()).unwrap();
-            let caller = Caller::of(Tenant::LOCAL, &HeaderMap::new()).unwrap();
+            let caller =
+                Caller::of(&ServerConfig::default(), Tenant::LOCAL, &HeaderMap::new()).unwrap();
             let turn = turn_request(wire, caller, &AssistantDefaults::default()).unwrap();
             assert_eq!(turn.max_context_tokens, expected);
             assert_eq!((turn.default_max_tokens, turn.options.cache), (256, CacheUse::ASSISTANT));

@@ -152,6 +152,7 @@ impl From<&GatewayError> for ApiError {
             GatewayError::Submit(error) => Self::from(error),
             GatewayError::Generation(error) => Self::from(error),
             GatewayError::Conversation(error) => Self::from(error),
+            GatewayError::CacheTier(_) => Self::temporary("cache_tier_unreachable", message),
             GatewayError::NoConversations => {
                 Self::new(StatusCode::NOT_FOUND, INVALID, "no_conversations", message)
             }

@@ -229,14 +229,12 @@ impl Metrics {
         if cache.status != CacheStatus::Bypass {
             self.observe_phase(Phase::CacheLookup, summary.timings.cache_lookup_ms);
         }
-        match cache.status {
-            CacheStatus::Hit | CacheStatus::HitNormalized => {
-                self.times.hits.observe(seconds);
-                add(&self.saved_nanos, u64::try_from(cache.saved.as_nanos()).unwrap_or(0));
-            }
-            // Its generation is counted once, with the request that came first.
-            CacheStatus::Coalesced => {}
-            CacheStatus::Miss | CacheStatus::Bypass => self.observe_generation(summary, seconds),
+        if cache.status.is_hit() {
+            self.times.hits.observe(seconds);
+            add(&self.saved_nanos, u64::try_from(cache.saved.as_nanos()).unwrap_or(0));
+        }
+        if summary.is_counted {
+            self.observe_generation(summary, seconds);
         }
     }
 
@@ -292,7 +290,7 @@ impl Metrics {
         gen_ai.first_token.observe(first_token_s);
         gen_ai.input_tokens.observe(summary.num_prompt_tokens as f64);
         gen_ai.output_tokens.observe(summary.num_completion_tokens as f64);
-        if summary.num_completion_tokens > 1 {
+        if summary.is_counted && summary.num_completion_tokens > 1 {
             let num_later = (summary.num_completion_tokens - 1) as f64;
             gen_ai.per_token.observe((seconds - first_token_s).max(0.0) / num_later);
         }

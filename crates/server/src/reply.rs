@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use brisk_gateway::{CacheReport, GatewayError, HistoryReport, Reply, ReplyEvent};
+use brisk_gateway::{CacheReport, CacheStatus, GatewayError, HistoryReport, Reply, ReplyEvent};
 use tokio::time::timeout;
 
 use crate::{
@@ -114,8 +114,11 @@ impl TrackedReply {
 
     fn track(&mut self, event: Result<ReplyEvent, GatewayError>) -> Result<ReplyEvent, ApiError> {
         match &event {
-            // The pace of a kept reply says nothing about the engine.
-            Ok(ReplyEvent::Delta(delta)) if delta.is_generated && !self.cache().status.is_hit() => {
+            // The pace of a kept or shared reply says nothing about the engine.
+            Ok(ReplyEvent::Delta(delta))
+                if delta.is_generated
+                    && matches!(self.cache().status, CacheStatus::Miss | CacheStatus::Bypass) =>
+            {
                 let now = Instant::now();
                 let latest = self.latest_token[delta.choice].replace(now);
                 if let Some(latest) = latest {

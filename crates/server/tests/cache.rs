@@ -4,6 +4,7 @@
 
 mod common;
 
+use brisk_gateway::{CacheConfig, DiskConfig};
 use common::{Server, client::Client, config};
 use serde_json::{Value, json};
 
@@ -196,6 +197,37 @@ async fn kept_replies_are_listed_removed_reported_and_flushed() {
         let reply = client.request("DELETE", &format!("/api/cache/{key}"), "").await;
         assert_eq!(reply.error(), "404 cache_entry_not_found key", "{key}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cache_file_did_not_forget_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.sqlite");
+    let disk = Some(DiskConfig { path: path.clone(), max_bytes: 1 << 20 });
+    let cache = CacheConfig { disk, ..CacheConfig::default() };
+    let server = Server::start_caching(config(), cache).await;
+    let client = &server.client;
+    let body = json!({"query": "Who is"});
+    assert_eq!(ask(client, QUERY, &body).await, "miss");
+    let kept = client.post(QUERY, &body.to_string()).await;
+    let key = kept.header("x-brisk-cache-key").unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let lock = |sql| other.execute_batch(sql).unwrap();
+    for path in
+        [format!("/api/cache/{key}/report"), format!("/api/cache/{key}"), "/api/cache".to_owned()]
+    {
+        lock("BEGIN IMMEDIATE");
+        let reply = match path.ends_with("/report") {
+            true => client.post(&path, "{}").await,
+            false => client.request("DELETE", &path, "").await,
+        };
+        lock("ROLLBACK");
+        assert_eq!(reply.error(), "503 cache_tier_unreachable", "{path}");
+        assert!(reply.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    }
+    let reply = client.request("DELETE", "/api/cache", "").await;
+    assert_eq!(reply.json(), json!({"flushed": true}));
+    assert_eq!(ask(client, QUERY, &body).await, "miss");
 }
 
 #[tokio::test(flavor = "multi_thread")]

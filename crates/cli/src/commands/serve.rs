@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -63,6 +64,9 @@ async fn serve(
         idle_timeout: config.idle_timeout,
         shutdown_grace: config.shutdown_grace,
         assistant: config.assistant,
+        replay_pace: config
+            .cache_replay_speed
+            .map(|speed| Duration::from_secs_f64(1.0 / speed as f64)),
         after_large_request: Some(brisk_kernels::return_free_pages),
         ..ServerConfig::default()
     };

@@ -172,7 +172,8 @@ fn certain(text: &str) -> &str {
 }
 
 /// The tags of the texts below.
-const TAGS: [&str; 5] = ["</s>", "<|im_end|>", "[/INST]", "<|im_start|>user", "<|im_start|>"];
+const TAGS: [&str; 6] =
+    ["</s>", "<|im_end|>", "[INST]", "[/INST]", "<|im_start|>user", "<|im_start|>"];
 
 fn any_text() -> impl Strategy<Value = String> {
     let part = proptest::sample::select(vec![

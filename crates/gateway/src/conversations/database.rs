@@ -51,6 +51,15 @@ pub(super) struct Database {
     max_loaded_bytes: usize,
 }
 
+/// Tells a conversation from one that the same user begins after it was deleted: SQLite gives its
+/// number to a later row, but not with the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConversationId {
+    row: i64,
+    /// In milliseconds since 1970.
+    created: i64,
+}
+
 type Result<T> = std::result::Result<T, ConversationError>;
 
 impl Database {
@@ -76,18 +85,23 @@ impl Database {
         })
     }
 
+    /// Appends a turn that continues this conversation, or nothing if that one is gone.
     pub(super) fn append(
         &mut self,
         tenant: &[u8; 32],
         user_id: &str,
+        continued: Option<ConversationId>,
         turn: &[(Role, String)],
         at: SystemTime,
     ) -> Result<()> {
         let at = millis(at);
         let transaction = begin(&mut self.connection)?;
-        let id = find(&transaction, tenant, user_id)?;
-        let id = match id {
-            Some(id) => {
+        let found = find(&transaction, tenant, user_id)?;
+        if continued.is_some() && found != continued {
+            return Ok(());
+        }
+        let id = match found {
+            Some(ConversationId { row: id, .. }) => {
                 let sql = "UPDATE conversations SET updated = ?2 WHERE id = ?1";
                 transaction.prepare_cached(sql)?.execute(params![id, at])?;
                 id
@@ -120,14 +134,14 @@ impl Database {
         Ok(transaction.commit()?)
     }
 
-    /// The newest messages below `before`, oldest first; `None` if there is no such conversation.
+    /// A conversation's newest messages below `before`, oldest first; `None` if there is none.
     pub(super) fn newest(
         &mut self,
         tenant: &[u8; 32],
         user_id: &str,
         limit: usize,
         before: Option<u64>,
-    ) -> Result<Option<Vec<StoredMessage>>> {
+    ) -> Result<Option<(ConversationId, Vec<StoredMessage>)>> {
         // One view of both tables.
         let transaction = self.connection.transaction()?;
         let Some(id) = find(&transaction, tenant, user_id)? else {
@@ -139,7 +153,7 @@ impl Database {
         let mut messages = Vec::new();
         let mut num_bytes = 0;
         let mut select = transaction.prepare_cached(sql)?;
-        let mut rows = select.query(params![id, before, to_i64(limit)])?;
+        let mut rows = select.query(params![id.row, before, to_i64(limit)])?;
         while let Some(row) = rows.next()? {
             let content = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
             num_bytes += content.len();
@@ -158,7 +172,7 @@ impl Database {
             });
         }
         messages.reverse();
-        Ok(Some(messages))
+        Ok(Some((id, messages)))
     }
 
     pub(super) fn list(
@@ -208,10 +222,17 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
     Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
 }
 
-fn find(transaction: &Transaction<'_>, tenant: &[u8; 32], user_id: &str) -> Result<Option<i64>> {
-    let sql = "SELECT id FROM conversations WHERE tenant = ?1 AND user_id = ?2";
+fn find(
+    transaction: &Transaction<'_>,
+    tenant: &[u8; 32],
+    user_id: &str,
+) -> Result<Option<ConversationId>> {
+    let sql = "SELECT id, created FROM conversations WHERE tenant = ?1 AND user_id = ?2";
     let mut select = transaction.prepare_cached(sql)?;
-    Ok(select.query_row(params![tenant, user_id], |row| row.get(0)).optional()?)
+    let found = select.query_row(params![tenant, user_id], |row| {
+        Ok(ConversationId { row: row.get(0)?, created: row.get(1)? })
+    });
+    Ok(found.optional()?)
 }
 
 /// Counts one more conversation of a tenant, and deletes the oldest ones that are too many then.

@@ -26,7 +26,7 @@ fn impatient() -> ConversationConfig {
 
 async fn append(store: &ConversationStore, tenant: [u8; 32], user_id: &str, turn: usize) {
     let (user, assistant) = (format!("q{turn}"), format!("a{turn}"));
-    store.append(tenant, user_id, &user, &assistant, at(turn as u64)).await.unwrap();
+    store.append(tenant, user_id, None, &user, &assistant, at(turn as u64)).await.unwrap();
 }
 
 /// The contents that are loaded, `q1 a1 q2 a2`.
@@ -36,7 +36,7 @@ async fn loaded(
     user_id: &str,
     max_messages: usize,
 ) -> String {
-    let messages = store.load(tenant, user_id, max_messages).await.unwrap();
+    let messages = store.load(tenant, user_id, max_messages).await.unwrap().messages;
     for (i, message) in messages.iter().enumerate() {
         let role = if i % 2 == 0 { Role::User } else { Role::Assistant };
         assert_eq!(message.role, role, "whole turns");
@@ -100,6 +100,39 @@ async fn a_conversation_is_its_users_and_its_tenants() {
     assert_eq!(loaded(&store, ANN, "u", 10).await, "");
     assert_eq!(loaded(&store, BEN, "u", 10).await, "q4 a4");
     assert_eq!(read(&store, "u", 10, None).await, "none");
+}
+
+#[tokio::test]
+async fn a_turn_does_not_bring_a_deleted_conversation_back() {
+    // While a turn that was loaded after `q1 a1` runs, the conversation is deleted or not, and another
+    // turn is appended or not.
+    for (is_deleted, is_continued, expected) in [
+        (false, false, "q1 a1 q a"),
+        (false, true, "q1 a1 q2 a2 q a"),
+        (true, false, ""),
+        (true, true, "q2 a2"),
+    ] {
+        let store = memory(ConversationConfig::default());
+        append(&store, ANN, "u", 1).await;
+        let Loaded { id, .. } = store.load(ANN, "u", 10).await.unwrap();
+        assert!(id.is_some());
+        if is_deleted {
+            assert!(store.delete(ANN, "u").await.unwrap());
+        }
+        if is_continued {
+            append(&store, ANN, "u", 2).await;
+        }
+        store.append(ANN, "u", id, "q", "a", at(3)).await.unwrap();
+        assert_eq!(loaded(&store, ANN, "u", 10).await, expected);
+        let num = store.list(ANN, 10, None).await.unwrap().len();
+        assert_eq!(num, usize::from(!expected.is_empty()), "{expected}");
+    }
+    // Of two first turns at the same time both are kept.
+    let store = memory(ConversationConfig::default());
+    let Loaded { id, .. } = store.load(ANN, "u", 10).await.unwrap();
+    append(&store, ANN, "u", 1).await;
+    store.append(ANN, "u", id, "q", "a", at(2)).await.unwrap();
+    assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1 q a");
 }
 
 #[tokio::test]
@@ -248,7 +281,7 @@ async fn what_is_out_of_bounds_is_refused() {
         let said = |it: Result<(), ConversationError>| it.err().map(|it| it.to_string());
         assert_eq!(said(store.check(user_id, message)), refused);
         for (user, assistant) in [(message, "a"), ("q", message)] {
-            let appended = store.append(ANN, user_id, user, assistant, at(0)).await;
+            let appended = store.append(ANN, user_id, None, user, assistant, at(0)).await;
             assert_eq!(said(appended), refused);
         }
         if message.is_empty() {
@@ -267,8 +300,8 @@ async fn messages_come_back_as_they_were() {
     let contents =
         ["", "\0", "a\0b", "\x1b[0m\r\n", "'\"`;--", "\u{feff}é\u{10ffff}", "NULL", "007"];
     for content in contents {
-        store.append(ANN, "u", content, content, at(0)).await.unwrap();
-        let messages = store.load(ANN, "u", 2).await.unwrap();
+        store.append(ANN, "u", None, content, content, at(0)).await.unwrap();
+        let messages = store.load(ANN, "u", 2).await.unwrap().messages;
         assert!(messages.len() == 2 && messages.iter().all(|it| it.content == content));
     }
 }
@@ -278,12 +311,12 @@ async fn no_more_bytes_than_allowed_are_loaded() {
     let store = memory(ConversationConfig { max_loaded_bytes: 25, ..Default::default() });
     for turn in 1..=3 {
         let (user, assistant) = (format!("q{turn}-567890"), format!("a{turn}-567890"));
-        store.append(ANN, "u", &user, &assistant, at(0)).await.unwrap();
+        store.append(ANN, "u", None, &user, &assistant, at(0)).await.unwrap();
     }
     assert_eq!(loaded(&store, ANN, "u", 10).await, "q3-567890 a3-567890");
     assert_eq!(read(&store, "u", 10, None).await, "5:q3-567890 6:a3-567890");
     // One that is longer by itself is read all the same.
-    store.append(ANN, "v", "q", &"x".repeat(30), at(0)).await.unwrap();
+    store.append(ANN, "v", None, "q", &"x".repeat(30), at(0)).await.unwrap();
     assert_eq!(read(&store, "v", 10, None).await, format!("2:{}", "x".repeat(30)));
 }
 
@@ -307,7 +340,7 @@ async fn a_full_queue_is_an_answer_but_a_turn_waits() {
         let rest = async {
             let full = ConversationError::QueueFull { max_queued_calls: 1 };
             assert_eq!(store.load(ANN, "u", 10).await, Err(full));
-            let turn = store.append(ANN, "u", "q", "a", at(0));
+            let turn = store.append(ANN, "u", None, "q", "a", at(0));
             let open = async { drop(gate) };
             tokio::join!(biased; turn, open).0
         };
@@ -315,7 +348,7 @@ async fn a_full_queue_is_an_answer_but_a_turn_waits() {
     };
     let (still, (first, turn)) = tokio::join!(biased; still, others);
     still.unwrap();
-    assert_eq!(first, Ok(vec![]));
+    assert_eq!(first, Ok(Loaded::default()));
     turn.unwrap();
     assert_eq!(loaded(&store, ANN, "u", 10).await, "q a");
 }
@@ -345,7 +378,7 @@ async fn what_a_turn_costs() {
         for i in 0..20_000 {
             let user_id = if phase.contains("room") { format!("v{i}") } else { format!("u{i}") };
             let start = std::time::Instant::now();
-            store.append(ANN, &user_id, &text, &text, at(i)).await.unwrap();
+            store.append(ANN, &user_id, None, &text, &text, at(i)).await.unwrap();
             times.push(start.elapsed());
         }
         times[19_000..].sort_unstable();
@@ -353,9 +386,9 @@ async fn what_a_turn_costs() {
     }
     let long: Vec<_> = (0..500).map(|it| (it, "u")).collect();
     for (turn, user_id) in long {
-        store.append(ANN, user_id, &text, &text, at(turn)).await.unwrap();
+        store.append(ANN, user_id, None, &text, &text, at(turn)).await.unwrap();
     }
     let start = std::time::Instant::now();
-    let num_messages = store.load(ANN, "u", 1000).await.unwrap().len();
+    let num_messages = store.load(ANN, "u", 1000).await.unwrap().messages.len();
     eprintln!("loading {num_messages} messages: {:?}", start.elapsed());
 }

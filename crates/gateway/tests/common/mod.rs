@@ -1,9 +1,9 @@
 //! A gateway with stores in memory, and a model that recites the alphabet.
 
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a test's helper")]
+#![allow(dead_code, reason = "each test program uses its own part of this module")]
 
 #[path = "../../../server/tests/common/model.rs"]
-#[allow(dead_code, reason = "the server's tests use more of it")]
 pub mod model;
 
 use std::sync::{

@@ -228,7 +228,7 @@ fn gen_ai(page: &mut Page, operations: &[GenAi]) {
         page.histogram(name, &label(operation), &all.first_token);
     }
     let name = "gen_ai_server_time_per_output_token_seconds";
-    page.family(name, "histogram", "Mean time of a reply's tokens after the first.");
+    page.family(name, "histogram", "Mean time of a reply's tokens after the first, as it was generated.");
     for (operation, all) in each() {
         page.histogram(name, &label(operation), &all.per_token);
     }
@@ -342,7 +342,7 @@ mod tests {
         );
     }
 
-    /// Counts one reply of each cache status, all alike.
+    /// Counts one reply of each cache status, all alike but for who stands for the generation.
     fn one_of_each() -> Metrics {
         let metrics = Metrics::default();
         let timings = ReplyTimings {
@@ -354,9 +354,15 @@ mod tests {
             time_to_first_token_ms: 303.0,
         };
         let (num_prompt_tokens, num_cached_tokens, num_completion_tokens) = (100, 32, 50);
-        let summary =
-            ReplySummary { num_prompt_tokens, num_cached_tokens, num_completion_tokens, timings };
         for status in CacheStatus::ALL {
+            let is_counted = matches!(status, CacheStatus::Miss | CacheStatus::Bypass);
+            let summary = ReplySummary {
+                num_prompt_tokens,
+                num_cached_tokens,
+                num_completion_tokens,
+                is_counted,
+                timings,
+            };
             let tier = status.is_hit().then_some(Tier::Redis);
             let saved = Duration::from_millis(if status.is_hit() { 1500 } else { 0 });
             let cache = CacheReport { status, tier, saved, ..CacheReport::default() };
@@ -424,7 +430,7 @@ mod tests {
                 "gen_ai_server_request_duration_seconds_count{{{chat},error_type=\"_OTHER\"}} 1"
             ),
             format!("gen_ai_server_time_to_first_token_seconds_sum{{{chat}}} 1.515"),
-            format!("gen_ai_server_time_per_output_token_seconds_bucket{{{chat},le=\"0.025\"}} 5"),
+            format!("gen_ai_server_time_per_output_token_seconds_bucket{{{chat},le=\"0.025\"}} 2"),
             format!("gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type=\"input\"}} 500"),
             format!("gen_ai_client_token_usage_sum{{{chat},gen_ai_token_type=\"output\"}} 250"),
         ];

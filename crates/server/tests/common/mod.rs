@@ -65,12 +65,17 @@ impl Server {
 
     /// A server that keeps replies and conversations, in memory.
     pub async fn start_keeping(config: ServerConfig) -> Self {
+        Self::start_caching(config, CacheConfig::default()).await
+    }
+
+    /// A server that keeps replies like this, and conversations in memory.
+    pub async fn start_caching(config: ServerConfig, cache: CacheConfig) -> Self {
         let gate = Arc::new(Gate::default());
         let engine = engine(Arc::clone(&gate), EngineConfig::default());
         let aliases = vec!["org/letters".to_owned()];
         let gateway_config = GatewayConfig { aliases, ..GatewayConfig::default() };
         let stores = StoreConfig {
-            cache: Some(CacheConfig::default()),
+            cache: Some(cache),
             conversations: Some(ConversationConfig::default()),
             ..StoreConfig::default()
         };

@@ -119,7 +119,17 @@ pub(crate) const CACHE_TTL: Setting = Setting {
     kind: Kind::Duration { min_ms: SECOND_MS, max_ms: 7 * DAY_MS },
     default: DefaultValue::Is("24h"),
     group: Group::Kept,
-    doc: "How long a reply is kept, give or take a tenth.",
+    doc: "How long a reply is kept, give or take a tenth. A request may ask for less.",
+};
+
+pub(crate) const CACHE_REPLAY_SPEED: Setting = Setting {
+    name: "cache_replay_speed",
+    aliases: &[],
+    env_aliases: &[],
+    kind: Kind::Number { min: 1, max: 1_000_000 },
+    default: DefaultValue::None("as fast as the client reads"),
+    group: Group::Kept,
+    doc: "Tokens in a second at which a kept reply is streamed, where people like to see it appear.",
 };
 
 pub(crate) const CACHE_FILE: Setting = Setting {

@@ -36,13 +36,13 @@ async fn two_programs_may_share_a_file() {
     let (one, other) = (open(), open());
     for turn in 1..=20 {
         let (first, second) = tokio::join!(
-            one.append(ANN, "u", "q", "a", at(turn)),
-            other.append(ANN, "u", "q", "a", at(turn)),
+            one.append(ANN, "u", None, "q", "a", at(turn)),
+            other.append(ANN, "u", None, "q", "a", at(turn)),
         );
         first.unwrap();
         second.unwrap();
     }
-    assert_eq!(one.load(ANN, "u", 100).await.unwrap().len(), 80);
+    assert_eq!(one.load(ANN, "u", 100).await.unwrap().messages.len(), 80);
 }
 
 /// Every byte of the store's files.
@@ -60,7 +60,7 @@ async fn what_is_deleted_is_gone_from_the_disk() {
         bytes_on_disk(folder.path()).windows(secret.len()).any(|it| it == secret.as_bytes())
     };
     let long = "a secret of some length ".repeat(1000);
-    store.append(ANN, "somebody", "a short secret", &long, at(0)).await.unwrap();
+    store.append(ANN, "somebody", None, "a short secret", &long, at(0)).await.unwrap();
     append(&store, ANN, "other", 1).await;
     assert!(holds("a short secret") && holds("a secret of some length") && holds("somebody"));
     assert!(store.delete(ANN, "somebody").await.unwrap());
@@ -78,7 +78,7 @@ async fn a_full_file_takes_no_more_and_keeps_what_it_has() {
     let long = "x".repeat(100 << 10);
     let mut refused = 0;
     for turn in 0..5 {
-        match store.append(ANN, "v", "q", &long, at(turn)).await {
+        match store.append(ANN, "v", None, "q", &long, at(turn)).await {
             Ok(()) => assert_eq!(refused, 0, "what is full stays full"),
             Err(error) => {
                 assert_eq!(error, ConversationError::Full);
@@ -189,7 +189,7 @@ async fn a_locked_file_is_an_answer() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let expected = "cannot open the conversations in PATH: another program has locked it";
     assert_eq!(refused(&path), expected);
-    let appended = store.append(ANN, "u", "q", "a", at(0)).await;
+    let appended = store.append(ANN, "u", None, "q", "a", at(0)).await;
     assert_eq!(appended, Err(ConversationError::Locked));
     assert_eq!(store.delete(ANN, "u").await, Err(ConversationError::Locked));
     assert_eq!(loaded(&store, ANN, "u", 10).await, "q1 a1", "reading goes on");
@@ -238,7 +238,7 @@ async fn damage_is_an_error_of_the_call_alone() {
 async fn numbers_that_nobody_wrote_are_damage() {
     let (_folder, store) =
         damaged_by("UPDATE messages SET number = 9223372036854775807 WHERE number = 2").await;
-    let error = store.append(ANN, "u", "q", "a", at(0)).await.unwrap_err().to_string();
+    let error = store.append(ANN, "u", None, "q", "a", at(0)).await.unwrap_err().to_string();
     let expected = "the stored conversations are damaged: a message has the last number there is";
     assert_eq!(error, expected);
     assert!(store.load(ANN, "u", 10).await.is_ok(), "the store goes on");
@@ -267,7 +267,7 @@ async fn damaged_pages_are_no_reason_to_panic() {
         for user in 0..10 {
             let user_id = format!("u{user}");
             let _ = store.load(ANN, &user_id, 10).await;
-            let _ = store.append(ANN, &user_id, "q", "a", at(0)).await;
+            let _ = store.append(ANN, &user_id, None, "q", "a", at(0)).await;
         }
         let _ = store.list(ANN, 10, None).await;
         let stopped = Err(ConversationError::Stopped);
