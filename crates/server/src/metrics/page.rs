@@ -228,7 +228,11 @@ fn gen_ai(page: &mut Page, operations: &[GenAi]) {
         page.histogram(name, &label(operation), &all.first_token);
     }
     let name = "gen_ai_server_time_per_output_token_seconds";
-    page.family(name, "histogram", "Mean time of a reply's tokens after the first, as it was generated.");
+    page.family(
+        name,
+        "histogram",
+        "Mean time of a reply's tokens after the first, as it was generated.",
+    );
     for (operation, all) in each() {
         page.histogram(name, &label(operation), &all.per_token);
     }
