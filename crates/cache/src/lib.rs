@@ -2,7 +2,7 @@
 //!
 //! The crate knows keys and bytes; what a request or a reply is, its caller knows.
 //!
-//! - [`KeyHasher`] turns the parts of a request into a [`Key`]; [`normalize`] gives the form of a
+//! - [`KeyHasher`] turns the parts of a request into a [`Key`]; [`normalize()`] gives the form of a
 //!   question under which its spellings meet.
 //! - [`ResponseCache`] holds entries in memory, and, where configured, on disk ([`DiskConfig`]) and
 //!   in a Redis or Valkey that several instances share ([`RedisConfig`]). The two slower tiers only
