@@ -5,10 +5,12 @@ import concurrent.futures
 import gzip
 import http.client
 import json
+import random
 import re
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -257,6 +259,24 @@ def nobody_sees_what_belongs_to_another_key(f):
         for path in ("/api/cache", "/api/conversations"):
             Fixture(server).ask("GET", path, status=401)
         assert not any(key.encode() in server.said for key in KEYS)
+
+
+@case
+def the_time_of_a_reply_does_not_tell_what_others_asked(f):
+    """The share of pairs in which a question that another key has asked is the slower one, against one that nobody asked."""
+    with Server(f.server.binary, "--api-key", KEYS[0], "--api-key", KEYS[1]) as server:
+        first, second = (Fixture(server, key) for key in KEYS)
+        questions = [f"Which word comes after {word}{number}?" for number in range(400) for word in ("north", "south")]
+        for question in questions[::2]:
+            first.query(question, temperature=0, max_tokens=1)
+        asked, new = [], []
+        for index in random.Random(9).sample(range(len(questions)), len(questions)):
+            start = time.perf_counter()
+            reply = second.query(questions[index], temperature=0, max_tokens=1)
+            (new if index % 2 else asked).append(time.perf_counter() - start)
+            assert reply["cache"] == "miss", reply
+    share = sum(a > b for a in asked for b in new) / (len(asked) * len(new))
+    assert 0.45 <= share <= 0.55, share
 
 
 @case
