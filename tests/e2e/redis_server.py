@@ -162,8 +162,8 @@ def spoil(redis, how):
                 redis.call("SET", name, bytes(8 << 20))
         case "lists":
             for name in names:
-                redis.call("DEL", name)
-                redis.call("RPUSH", name, "x")
+                # In one, or a server under load puts a value in between.
+                redis.call("EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')", 1, name)
         case _:
             raise KeyError(how)
     return len(names)
