@@ -46,6 +46,7 @@ mod kv_store;
 mod level;
 mod math;
 mod matmul;
+pub mod measure;
 mod memory;
 mod norm;
 mod pool;
