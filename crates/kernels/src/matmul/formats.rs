@@ -121,12 +121,25 @@ tile! { Q8_0 { d: HalfLine, bytes: [Line; 8], } }
 tile! { IQ4NL { d: HalfLine, nibbles: [Line; 4], } }
 
 tile! { Q2K { d: HalfLine, dmin: HalfLine, scales: [Line; 4], pairs: [[Line; 8]; 2], } }
-tile! { Q3K { d: HalfLine, scales: [Line; 3], third_bits: [Line; 8], pairs: [[Line; 8]; 2], } }
+tile! {
+    /// The bit pairs of the first octet take turns with the third bits of both.
+    Q3K { d: HalfLine, scales: [Line; 3], third_bits_and_pairs: [[Line; 2]; 8], pairs: [Line; 8], }
+}
 tile! { Q4K { d: HalfLine, dmin: HalfLine, scales: [Line; 3], nibbles: [Line; 32], } }
 tile! {
-    Q5K { d: HalfLine, dmin: HalfLine, scales: [Line; 3], fifth_bits: [Line; 8], nibbles: [Line; 32], }
+    /// The first eight lines of nibbles take turns with the fifth bits.
+    Q5K {
+        d: HalfLine,
+        dmin: HalfLine,
+        scales: [Line; 3],
+        fifth_bits_and_nibbles: [[Line; 2]; 8],
+        nibbles: [Line; 24],
+    }
 }
-tile! { HalfOfQ6K { pairs: [Line; 8], nibbles: [Line; 16], } }
+tile! {
+    /// The first eight lines of nibbles take turns with the bit pairs.
+    HalfOfQ6K { nibbles_and_pairs: [[Line; 2]; 8], nibbles: [Line; 8], }
+}
 tile! { Q6K { d: HalfLine, scales: [Line; 4], octets: [HalfOfQ6K; 2], } }
 tile! { IQ4XS { d: HalfLine, scales_high: HalfLine, scales_low: Line, nibbles: [Line; 32], } }
 
@@ -265,18 +278,10 @@ impl Format32 for IQ4NL {
     }
 }
 
-/// The bit pairs of a run of 16, moved to bit `to`: an octet has eight lines, which its runs share by
-/// evens and odds, each a bit pair higher than the one before.
+/// The bit pairs of a run of 16, moved to bit `to`. An octet has eight lines: its even runs share the
+/// first four and its odd runs the others, each a bit pair higher than the one before.
 #[inline(always)]
-fn bit_pairs<S: Simd>(
-    simd: S,
-    part: usize,
-    lines: &[Line; 8],
-    run: usize,
-    group: usize,
-    to: usize,
-) -> S::Int {
-    let line = &lines[4 * (run % 2) + group];
+fn bit_pairs<S: Simd>(simd: S, part: usize, line: &Line, run: usize, to: usize) -> S::Int {
     simd.take_bits(simd.words(line, part), 2 * (run / 2), to, 0x03 << to)
 }
 
@@ -293,7 +298,7 @@ impl Format256 for Q2K {
         run: usize,
         group: usize,
     ) -> S::Int {
-        bit_pairs(simd, part, &self.pairs[octet], run, group, 0)
+        bit_pairs(simd, part, &self.pairs[octet][4 * (run % 2) + group], run, 0)
     }
 
     #[inline(always)]
@@ -330,9 +335,12 @@ impl Format256 for Q3K {
         run: usize,
         group: usize,
     ) -> S::Int {
-        let low = bit_pairs(simd, part, &self.pairs[octet], run, group, 0);
+        let index = 4 * (run % 2) + group;
+        let [third_bits, first_pairs] = &self.third_bits_and_pairs[index];
+        let pairs = if octet == 0 { first_pairs } else { &self.pairs[index] };
+        let low = bit_pairs(simd, part, pairs, run, 0);
         // Both octets share eight lines of third bits, the second four bits higher.
-        let third_bits = simd.words(&self.third_bits[4 * (run % 2) + group], part);
+        let third_bits = simd.words(third_bits, part);
         let third_bits = simd.shift_right(third_bits, 4 * octet);
         simd.or(low, simd.take_bits(third_bits, run / 2, 2, 0x04))
     }
@@ -418,8 +426,11 @@ impl Format256 for Q5K {
         run: usize,
         group: usize,
     ) -> S::Int {
-        let fifth = simd.take_bits(simd.words(&self.fifth_bits[group], part), run, 4, 0x10);
-        simd.or(nibbles_of_256(simd, part, &self.nibbles, run, group), fifth)
+        let [fifth_bits, first_nibbles] = &self.fifth_bits_and_nibbles[group];
+        let nibbles =
+            if run < 2 { first_nibbles } else { &self.nibbles[8 * (run / 2 - 1) + group] };
+        let low = simd.take_bits(simd.words(nibbles, part), 4 * (run % 2), 0, 0x0f);
+        simd.or(low, simd.take_bits(simd.words(fifth_bits, part), run, 4, 0x10))
     }
 
     #[inline(always)]
@@ -452,10 +463,15 @@ impl Format256 for Q6K {
         group: usize,
     ) -> S::Int {
         // An octet has 16 lines of nibbles: four runs in the low ones, then four in the high ones.
-        let HalfOfQ6K { pairs, nibbles } = &self.octets[octet];
-        let low = simd.words(&nibbles[4 * (run % 4) + group], part);
-        let low = simd.take_bits(low, 4 * (run / 4), 0, 0x0f);
-        simd.or(low, bit_pairs(simd, part, pairs, run, group, 4))
+        let HalfOfQ6K { nibbles_and_pairs, nibbles } = &self.octets[octet];
+        let low = if run % 4 < 2 {
+            &nibbles_and_pairs[4 * (run % 4) + group][0]
+        } else {
+            &nibbles[4 * (run % 4 - 2) + group]
+        };
+        let low = simd.take_bits(simd.words(low, part), 4 * (run / 4), 0, 0x0f);
+        let pairs = &nibbles_and_pairs[4 * (run % 2) + group][1];
+        simd.or(low, bit_pairs(simd, part, pairs, run, 4))
     }
 
     #[inline(always)]
