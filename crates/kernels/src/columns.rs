@@ -1,14 +1,14 @@
 //! The input columns of a matmul, and the forms in which kernels read them.
 //!
 //! A column is one token's activations. Kernels multiply integers, so columns are rounded to signed
-//! bytes with a scale per block, as long as the block of the weights they meet. Each form is made
-//! when a matmul first asks for it and kept until the columns change: the three projections of an
-//! attention layer share one.
+//! bytes with a scale per block, as long as the block of the weights they meet; or they stay numbers,
+//! rounded to `bf16` where the processor multiplies those. Each form is made when a matmul first asks
+//! for it and kept until the columns change: the three projections of an attention layer share one.
 
 mod forms;
 mod round;
 
-pub(crate) use forms::{Block32Tile, Block256Tile, ColumnTile, FloatTile};
+pub(crate) use forms::{Bf16Tile, Block32Tile, Block256Tile, ColumnTile, FloatTile};
 
 use crate::compute::Compute;
 use forms::Form;
@@ -20,6 +20,7 @@ pub struct Columns {
     num_columns: usize,
     width: usize,
     floats: Form<FloatTile>,
+    bf16: Form<Bf16Tile>,
     block_32: Form<Block32Tile>,
     block_256: Form<Block256Tile>,
 }
@@ -36,6 +37,7 @@ impl Columns {
         self.values.resize(num_columns * width, 0.0);
         (self.num_columns, self.width) = (num_columns, width);
         self.floats.forget();
+        self.bf16.forget();
         self.block_32.forget();
         self.block_256.forget();
         &mut self.values
@@ -59,6 +61,11 @@ impl Columns {
     /// The columns as they are, in tiles of at most `max_width`.
     pub(crate) fn as_floats(&mut self, compute: &Compute, max_width: usize) -> &[FloatTile] {
         self.floats.make(compute, &self.values, self.num_columns, max_width)
+    }
+
+    /// The columns rounded to `bf16`, in tiles of at most `max_width`.
+    pub(crate) fn as_bf16(&mut self, compute: &Compute, max_width: usize) -> &[Bf16Tile] {
+        self.bf16.make(compute, &self.values, self.num_columns, max_width)
     }
 
     /// The columns rounded in blocks of 32, in tiles of at most `max_width`.

@@ -1,10 +1,15 @@
-//! The operations on 512-bit registers with VNNI: 16 rows in one register.
+//! The operations on 512-bit registers with VNNI, 16 rows in one register; and the product of `bf16`
+//! numbers, where the processor has one.
 
 #[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
 use std::arch::x86_64::*;
 
-use super::simd::{HalfLine, Kernel, Line, Simd, operations};
+use super::{
+    kernels::Results,
+    simd::{HalfLine, Kernel, Line, Simd, operations},
+};
 use crate::{
+    columns::Bf16Tile,
     cpu::{Cpu, CpuLevel},
     weights::TILE_ROWS,
 };
@@ -90,4 +95,80 @@ impl Simd for Avx512Vnni {
 
         fn prefetch(address: *const u8) = _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
+}
+
+/// Proof that AVX-512 with products of `bf16` was detected.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Bf16(());
+
+impl Avx512Bf16 {
+    /// Columns that fit beside each other: two sets of sums each.
+    pub(super) const MAX_COLUMNS: usize = 8;
+
+    pub(super) fn new(cpu: Cpu) -> Option<Self> {
+        (cpu.level() == CpuLevel::Avx512 && cpu.has_bf16()).then_some(Self(()))
+    }
+
+    /// Multiplies a row of tiles of `bf16` weights with `N` columns.
+    pub(super) fn multiply<const N: usize>(
+        self,
+        tiles: &[HalfLine],
+        columns: &Bf16Tile,
+        results: &mut Results<N>,
+    ) {
+        // SAFETY: the token `self` was made where these instructions had been detected.
+        unsafe { multiply_bf16(tiles, columns, results) }
+    }
+}
+
+/// A lane of `vdpbf16ps` adds up two products, so the weights of two tiles are joined lane by lane.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn multiply_bf16<const N: usize>(tiles: &[HalfLine], columns: &Bf16Tile, results: &mut Results<N>) {
+    // Word `2r` of a joined line is that of row `r` in the first tile, word `2r + 1` in the second.
+    const JOINED: [u16; 2 * TILE_ROWS] = {
+        let mut joined = [0; 2 * TILE_ROWS];
+        let mut row = 0;
+        while row < TILE_ROWS {
+            (joined[2 * row], joined[2 * row + 1]) = (row as u16, (TILE_ROWS + row) as u16);
+            row += 1;
+        }
+        joined
+    };
+    // SAFETY: the table has 64 bytes, and the load asks for no alignment.
+    let joined = unsafe { _mm512_loadu_si512(JOINED.as_ptr().cast()) };
+    let (pairs, _) = columns.pairs.as_chunks::<N>();
+    let (tile_pairs, last_tile) = tiles.as_chunks::<2>();
+    assert_eq!(pairs.len(), tiles.len().div_ceil(2), "a column has one number per weight of a row");
+
+    // Two chains of additions per column, so that one column alone does not wait for itself.
+    let mut sums = [[_mm512_setzero_ps(); 2]; N];
+    let mut add = |chain: usize, weights: __m512i, activations: &[i32; N]| {
+        for j in 0..N {
+            let activations = _mm512_set1_epi32(activations[j]);
+            sums[j][chain] = dot_bf16(sums[j][chain], weights, activations);
+        }
+    };
+    for (i, tiles) in tile_pairs.iter().enumerate() {
+        // SAFETY: two tiles have 64 bytes, and the load asks for no alignment.
+        let lines = unsafe { _mm512_loadu_si512(tiles.as_ptr().cast()) };
+        add(i % 2, _mm512_permutexvar_epi16(joined, lines), &pairs[i]);
+    }
+    if let [tile] = last_tile {
+        // SAFETY: a tile has 32 bytes, and the load asks for no alignment.
+        let line = unsafe { _mm256_loadu_si256(tile.as_ptr().cast()) };
+        add(0, _mm512_cvtepu16_epi32(line), &pairs[tile_pairs.len()]);
+    }
+    for (results, [even, odd]) in results.iter_mut().zip(sums) {
+        // SAFETY: the results have 16 rows, and the store asks for no alignment.
+        unsafe { _mm512_storeu_ps(results.as_mut_ptr(), _mm512_add_ps(even, odd)) };
+    }
+}
+
+/// Adds the products of two `bf16` numbers to each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn dot_bf16(sums: __m512, a: __m512i, b: __m512i) -> __m512 {
+    // SAFETY: both are 64 bytes, and any bits are `bf16` numbers.
+    let [a, b]: [__m512bh; 2] = unsafe { std::mem::transmute([a, b]) };
+    _mm512_dpbf16_ps(sums, a, b)
 }

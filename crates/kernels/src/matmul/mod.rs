@@ -15,7 +15,11 @@ mod tiled;
 #[cfg(test)]
 mod tests;
 
-use crate::{columns::Columns, compute::Compute, weights::PackedMatrix};
+use crate::{
+    columns::Columns,
+    compute::Compute,
+    weights::{PackedMatrix, WeightType},
+};
 
 /// Multiplies every column by the matrix: `out[column][row] = sum(weights[row] * column)`.
 ///
@@ -23,8 +27,8 @@ use crate::{columns::Columns, compute::Compute, weights::PackedMatrix};
 /// not depend on the other columns or the number of threads.
 ///
 /// Quantized weights meet activations that were rounded to 8 bits per block (of 256 values for the
-/// K types and `IQ4_XS`, of 32 for the others); `F32`, `F16` and `BF16` weights meet them as they
-/// are. A NaN or an infinity among a column's activations leaves no result of that column finite.
+/// K types and `IQ4_XS`, of 32 for the others), and `BF16` weights meet activations rounded to the
+/// same format where the processor multiplies it; `F32` and `F16` weights meet them as they are. A NaN or an infinity among a column's activations leaves no result of that column finite.
 ///
 /// # Panics
 ///
@@ -38,6 +42,12 @@ pub fn matmul(compute: &Compute, weights: &PackedMatrix, columns: &mut Columns, 
     if weights.cols() == 0 {
         out.fill(0.0);
         return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if weights.weight_type() == WeightType::BF16
+        && let Some(simd) = avx512::Avx512Bf16::new(compute.cpu)
+    {
+        return tiled::matmul_bf16(simd, compute, weights, columns, out);
     }
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = avx512::Avx512Vnni::new(compute.cpu) {

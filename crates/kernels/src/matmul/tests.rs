@@ -4,7 +4,7 @@
 //! what is left is the rounding of `f32` sums. How far the rounding of activations itself is from
 //! the exact product is a test of its own.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::matmul;
 use crate::{
@@ -75,6 +75,9 @@ fn extreme_rows(ty: WeightType, rows: usize, cols: usize, fill: u8, scale: f16) 
 
 /// The activations as a level's kernels see them: rounded per block, unless the level is plain.
 fn as_seen(cpu: Cpu, ty: WeightType, column: &[f32]) -> Vec<f32> {
+    if ty == WeightType::BF16 && cpu.has_bf16() {
+        return column.iter().map(|v| bf16::from_f32(*v).to_f32()).collect();
+    }
     if cpu.level() == CpuLevel::Reference || ty.block_len() == 1 {
         return column.to_vec();
     }

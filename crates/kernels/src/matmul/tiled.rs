@@ -5,6 +5,8 @@
 //! level of cache, and for these goes from one row of tiles to the next: a row of tiles then stays
 //! in the cache while all these columns pass, and comes from memory once per such block of columns.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512Bf16;
 use super::{
     formats::{
         BF16, F16, F32, Format32, Format256, FormatFloat, IQ4NL, IQ4XS, Q2K, Q3K, Q4_0, Q4_1, Q4K,
@@ -14,7 +16,7 @@ use super::{
     simd::Simd,
 };
 use crate::{
-    columns::{Block32Tile, Block256Tile, ColumnTile, Columns, FloatTile},
+    columns::{Bf16Tile, Block32Tile, Block256Tile, ColumnTile, Columns, FloatTile},
     compute::Compute,
     weights::{PackedMatrix, TILE_ROWS, WeightType},
 };
@@ -77,6 +79,26 @@ macro_rules! with_const {
     }};
 }
 
+/// [`matmul`](super::matmul) of `BF16` weights with the processor's own products of such numbers.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn matmul_bf16(
+    simd: Avx512Bf16,
+    compute: &Compute,
+    weights: &PackedMatrix,
+    columns: &mut Columns,
+    out: &mut [f32],
+) {
+    let column_tiles = columns.as_bf16(compute, Avx512Bf16::MAX_COLUMNS);
+    let column_bytes = weights.cols() * size_of::<u16>();
+    let walk = Walk { simd, compute, weights, out };
+    walk.each(column_tiles, column_bytes, |tile_row, _, columns: &Bf16Tile, results| {
+        let (tiles, _) = tile_row.as_chunks::<{ 2 * TILE_ROWS }>();
+        with_const!(columns.columns().len(), N => {
+            simd.multiply(tiles, columns, first_results::<N>(results));
+        });
+    });
+}
+
 /// What all walks over a matrix need.
 struct Walk<'a, S> {
     simd: S,
@@ -121,7 +143,9 @@ impl<S: Simd> Walk<'_, S> {
             });
         });
     }
+}
 
+impl<S> Walk<'_, S> {
     /// Calls `multiply` with each row of tiles and each tile of columns, and puts the results where
     /// they belong. The flag says that the tiles come from memory: the first columns meet them.
     fn each<C: ColumnTile>(
@@ -134,7 +158,7 @@ impl<S: Simd> Walk<'_, S> {
         let num_tile_rows = weights.rows().div_ceil(TILE_ROWS);
         let num_chunks = CHUNKS_PER_THREAD * compute.pool.num_threads();
         let strip_len = TILE_ROWS * num_tile_rows.div_ceil(num_chunks);
-        let column_tile_bytes = S::MAX_COLUMNS * weights.cols() * value_bytes;
+        let column_tile_bytes = column_tiles[0].columns().len() * weights.cols() * value_bytes;
         let tiles_per_block = (COLUMN_BLOCK_BYTES / column_tile_bytes).max(1);
 
         compute.pool.strips_mut(out, weights.rows(), strip_len, |_, mut strip| {
