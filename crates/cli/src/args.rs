@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use brisk_kernels::WeightType;
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 
 use crate::config::settings::{self, DefaultValue, Group, Kind, Setting};
@@ -45,7 +46,10 @@ pub(crate) struct BenchArgs {
     pub(crate) prompt_tokens: usize,
     pub(crate) gen_tokens: usize,
     pub(crate) sequences: usize,
-    pub(crate) repeat: usize,
+    /// How many runs, where it is not the default of what is measured.
+    pub(crate) repeat: Option<usize>,
+    /// Measure the machine and the matmul kernels of these types instead of a model.
+    pub(crate) kernels: Option<Vec<WeightType>>,
     pub(crate) json: bool,
 }
 
@@ -101,7 +105,8 @@ fn task(name: &str, matches: &ArgMatches) -> Task {
             prompt_tokens: size("prompt_tokens").unwrap_or(512),
             gen_tokens: size("gen_tokens").unwrap_or(64),
             sequences: size("sequences").unwrap_or(1),
-            repeat: size("repeat").unwrap_or(3),
+            repeat: size("repeat"),
+            kernels: matches.get_one::<Vec<WeightType>>("kernels").cloned(),
             json: is_set("json"),
         }),
         "tokenize" => Task::Tokenize {
@@ -217,12 +222,29 @@ fn bench() -> Command {
         .arg(count("prompt_tokens", 1 << 20).default_value("512").help("Tokens of each prompt"))
         .arg(count("gen_tokens", 1 << 20).default_value("64").help("Tokens to generate after it"))
         .arg(count("sequences", 1024).default_value("1").help("Sequences that run side by side"))
-        .arg(count("repeat", 1000).default_value("3").help("Runs; the median counts"))
+        .arg(count("repeat", 1000).help(
+            "Runs; the median counts, and of kernels the fastest [default: 3, with --kernels 40]",
+        ))
+        .arg(
+            Arg::new("kernels")
+                .long("kernels")
+                .value_name("TYPES")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("all")
+                .value_parser(weight_types)
+                .conflicts_with_all(["model", "prompt_tokens", "gen_tokens", "sequences"])
+                .help(
+                    "Measure the machine and the kernels of these weight types, separated by \
+                     commas, instead of a model; \"none\" leaves the machine alone [default: all]",
+                ),
+        )
         .arg(flag("json").help("Print one JSON object instead of a table"))
         .after_help(
             "Examples:\n  \
              brisk bench --model my-model.gguf\n  \
-             brisk bench --model my-model.gguf --prompt-tokens 2048 --gen-tokens 128 --json",
+             brisk bench --model my-model.gguf --prompt-tokens 2048 --gen-tokens 128 --json\n  \
+             brisk bench --kernels=Q4_K,Q6_K",
         )
 }
 
@@ -361,6 +383,22 @@ fn number(
         .allow_negative_numbers(true)
 }
 
+/// Names of weight types separated by commas, `all` or `none`.
+fn weight_types(text: &str) -> Result<Vec<WeightType>, String> {
+    match text {
+        "all" => return Ok(WeightType::ALL.to_vec()),
+        "none" => return Ok(Vec::new()),
+        _ => {}
+    }
+    let weight_type = |name: &str| {
+        WeightType::ALL.into_iter().find(|it| it.name() == name).ok_or_else(|| {
+            let known = WeightType::ALL.map(WeightType::name).join(", ");
+            format!("no weight type is called {name:?}, known are all, none, {known}")
+        })
+    };
+    text.split(',').map(weight_type).collect()
+}
+
 /// A whole number from 1 to `max`.
 fn count(name: &'static str, max: usize) -> Arg {
     let parser = move |text: &str| match text.parse::<usize>() {
@@ -412,13 +450,26 @@ mod tests {
             &[],
         );
         check("brisk|chat|--cpu|avx2", Task::Chat(Sampling::default()), &[("cpu", "avx2")]);
-        let args =
-            BenchArgs { prompt_tokens: 512, gen_tokens: 64, sequences: 4, repeat: 3, json: true };
+        let args = BenchArgs {
+            prompt_tokens: 512,
+            gen_tokens: 64,
+            sequences: 4,
+            repeat: None,
+            kernels: None,
+            json: true,
+        };
         check(
             "brisk|bench|-m|m.gguf|--sequences|4|--json",
-            Task::Bench(args),
+            Task::Bench(args.clone()),
             &[("model", "m.gguf")],
         );
+        let kernels = |types: &[WeightType]| {
+            Task::Bench(BenchArgs { sequences: 1, kernels: Some(types.to_vec()), ..args.clone() })
+        };
+        check("brisk|bench|--kernels|--json", kernels(&WeightType::ALL), &[]);
+        check("brisk|bench|--kernels=none|--json", kernels(&[]), &[]);
+        let two = kernels(&[WeightType::Q8_0, WeightType::BF16]);
+        check("brisk|bench|--kernels=Q8_0,BF16|--json|--cpu|avx2", two, &[("cpu", "avx2")]);
         let text = TextFrom::Argument("--x y".into());
         check(
             "brisk|tokenize|--text|--x y|--ids",
@@ -443,6 +494,9 @@ mod tests {
             "brisk|run",
             "brisk|bench|--gen-tokens|0",
             "brisk|bench|--sequences|-1",
+            "brisk|bench|--kernels=Q9",
+            "brisk|bench|--kernels|--model|m.gguf",
+            "brisk|bench|--kernels|--gen-tokens|8",
             "brisk|tokenize",
             "brisk|tokenize|--text|a|--file|b",
             "brisk|logits|--tokens|1",

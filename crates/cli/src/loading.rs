@@ -188,6 +188,23 @@ pub(crate) fn load(
     Ok(model)
 }
 
+/// Loads the weights and, at the same time, the tokenizer: that of a large vocabulary takes as long
+/// as the weights of a small model.
+pub(crate) fn load_with_tokenizer(
+    config: &Config,
+    opened: &Opened,
+    compute: &Arc<Compute>,
+    max_num_seqs: usize,
+) -> Result<((Tokenizer, ChatTemplate), Model)> {
+    let (tokenizer, model) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| tokenizer_of(opened));
+        let model = load(config, opened, compute, max_num_seqs);
+        (tokenizer.join(), model)
+    });
+    let tokenizer = tokenizer.unwrap_or_else(|it| std::panic::resume_unwind(it))?;
+    Ok((tokenizer, model?))
+}
+
 /// Whether the first request finds every buffer in place, or the first reply begins sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WarmUp {
@@ -204,14 +221,8 @@ pub(crate) fn start_engine(
     warm_up: WarmUp,
 ) -> Result<EngineHandle> {
     let compute = compute(config)?;
-    // The tokenizer of a large vocabulary takes as long as the weights of a small model.
-    let (tokenizer, model) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| tokenizer_of(opened));
-        let model = load(config, opened, &compute, config.max_num_seqs);
-        (tokenizer.join(), model)
-    });
-    let (tokenizer, template) = tokenizer.unwrap_or_else(|it| std::panic::resume_unwind(it))?;
-    let mut model = model?;
+    let ((tokenizer, template), mut model) =
+        load_with_tokenizer(config, opened, &compute, config.max_num_seqs)?;
     if warm_up == WarmUp::Yes {
         compute_a_little(&mut model);
     }

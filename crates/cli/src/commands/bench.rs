@@ -1,8 +1,11 @@
-//! `brisk bench`: how fast a model prefills and decodes on this machine.
+//! `brisk bench`: how fast a model prefills and decodes on this machine, or what the machine and
+//! the kernels can do (`--kernels`).
 //!
 //! It drives the model itself, without queue and sampler: each sequence's prompt, then greedy steps
 //! in which all sequences ride together. The ids that come out are hashed, since a wrong answer is
 //! not a fast one: runs must agree, and two builds can be compared.
+
+mod kernels;
 
 use std::{
     io::{self, Write},
@@ -10,8 +13,9 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use brisk_kernels::Compute;
 use brisk_model::{BLOCK_SIZE, BatchSequence, LogitsWanted, Model, ModelConfig};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     args::BenchArgs,
@@ -19,6 +23,11 @@ use crate::{
     loading, machine,
     output::write_pairs,
 };
+
+/// Runs of which the median counts.
+const NUM_RUNS: usize = 3;
+
+const VERSION: &str = concat!("brisk ", env!("CARGO_PKG_VERSION"));
 
 /// Speeds of one run, in tokens per second over all sequences.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +37,13 @@ struct Speeds {
 }
 
 pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
+    match &args.kernels {
+        Some(weight_types) => kernels::run(config, args, weight_types),
+        None => run_model(config, args),
+    }
+}
+
+fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
     let started = Instant::now();
     let opened = loading::open(config)?;
     let compute = loading::compute(config)?;
@@ -46,14 +62,18 @@ pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
     config.max_model_len = Some(room);
     let num_tokens = (args.sequences * num_blocks * BLOCK_SIZE) as u64;
     config.kv_cache_bytes = Some(num_tokens.saturating_mul(facts.kv_bytes_per_token()));
-    let mut model = loading::load(&config, &opened, &compute, args.sequences)?;
+    // The tokenizer is not used here and loaded all the same: no first token comes without it.
+    let (_tokenizer, mut model) =
+        loading::load_with_tokenizer(&config, &opened, &compute, args.sequences)?;
     let load_seconds = started.elapsed().as_secs_f64();
 
     let mut bench = Bench::new(&mut model, args, config.max_num_batched_tokens);
-    bench.warm_up();
-    let mut runs = Vec::with_capacity(args.repeat);
+    bench.first_token();
+    let first_token_seconds = started.elapsed().as_secs_f64();
+    let num_runs = args.repeat.unwrap_or(NUM_RUNS);
+    let mut runs = Vec::with_capacity(num_runs);
     let mut hash = None;
-    for _ in 0..args.repeat {
+    for _ in 0..num_runs {
         let (speeds, ids) = bench.run();
         let found = hash_of(&ids);
         if *hash.get_or_insert(found) != found {
@@ -65,32 +85,23 @@ pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
     let (prefill, decode) = (median_of(|it| it.prefill), median_of(|it| it.decode));
     let hash = hash.map(|it| it.to_hex().to_string()).unwrap_or_default();
     let peak_memory_bytes = machine::peak_memory_bytes();
-    let kernels = compute.cpu.to_string();
-    let num_threads = compute.pool.num_threads();
     let description = loading::describe(&opened.file, &facts);
 
     let mut out = io::stdout().lock();
     if args.json {
         let report = json!({
-            "versions": concat!("brisk ", env!("CARGO_PKG_VERSION")),
+            "versions": VERSION,
             "model": opened.name,
             "model_description": description,
             "model_file_bytes": opened.file.num_bytes(),
-            "machine": {
-                "cpu": machine::cpu_name(),
-                "num_physical_cores": machine::num_physical_cores(),
-                "num_logical_cores": machine::num_logical_cores(),
-                "num_threads": num_threads,
-                "kernels": kernels,
-                "os": std::env::consts::OS,
-                "arch": std::env::consts::ARCH,
-            },
+            "machine": machine_facts(&compute),
             "num_prompt_tokens": args.prompt_tokens,
             "num_gen_tokens": args.gen_tokens,
             "num_sequences": args.sequences,
             "prefill_tokens_per_second": prefill,
             "decode_tokens_per_second": decode,
             "load_seconds": load_seconds,
+            "first_token_seconds": first_token_seconds,
             "peak_memory_bytes": peak_memory_bytes,
             "greedy_ids_blake3": hash,
             "runs": runs
@@ -107,16 +118,36 @@ pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
     let pair = |name: &str, value: String| (name.to_owned(), value);
     let rows = [
         pair("model", format!("{} ({description})", opened.name)),
-        pair("machine", format!("{}, {num_threads} threads, {kernels}", machine::cpu_name())),
+        pair("machine", machine_line(&compute)),
         pair("prefill", format!("{prefill:.1} tokens/s ({} tokens)", args.prompt_tokens)),
         pair("decode", format!("{decode:.1} tokens/s ({} tokens)", args.gen_tokens)),
         pair("sequences", args.sequences.to_string()),
         pair("load", format!("{load_seconds:.3} s")),
+        pair("first token", format!("{first_token_seconds:.3} s after opening the file")),
         pair("peak memory", peak_memory_bytes.map_or("unknown".to_owned(), show_bytes)),
         pair("greedy ids", hash),
     ];
     write_pairs(&mut out, &rows)?;
     Ok(())
+}
+
+/// What the speeds were measured on.
+fn machine_facts(compute: &Compute) -> Value {
+    json!({
+        "cpu": machine::cpu_name(),
+        "num_physical_cores": machine::num_physical_cores(),
+        "num_logical_cores": machine::num_logical_cores(),
+        "num_threads": compute.pool.num_threads(),
+        "kernels": compute.cpu.to_string(),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+    })
+}
+
+/// The same in one line.
+fn machine_line(compute: &Compute) -> String {
+    let (cpu, num_threads) = (machine::cpu_name(), compute.pool.num_threads());
+    format!("{cpu}, {num_threads} threads, {}", compute.cpu)
 }
 
 /// A model and the sequences to run on it.
@@ -144,15 +175,18 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Touches every weight once, so that the first run does not pay for it.
-    fn warm_up(&mut self) {
+    /// The greedy token after a prompt of one. It touches every weight, so that the first run does
+    /// not pay for that.
+    fn first_token(&mut self) -> Vec<u32> {
         let sequence = BatchSequence {
             tokens: &self.prompts[0][..1],
             start: 0,
             block_table: &self.block_tables[0],
             logits: LogitsWanted::Last,
         };
-        self.model.forward(&[sequence], &mut Vec::new());
+        let mut logits = Vec::new();
+        self.model.forward(&[sequence], &mut logits);
+        self.greedy(&logits)
     }
 
     /// Prefills and decodes once; gives each sequence's generated ids.

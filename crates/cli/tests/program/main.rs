@@ -204,6 +204,7 @@ fn bench_reports_speeds_and_the_same_tokens_however_it_runs() {
     for speed in ["prefill_tokens_per_second", "decode_tokens_per_second", "load_seconds"] {
         assert!(plain[speed].as_f64().unwrap() > 0.0, "{plain}");
     }
+    assert!(plain["first_token_seconds"].as_f64() > plain["load_seconds"].as_f64(), "{plain}");
     assert!(plain["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(!plain["machine"]["cpu"].as_str().unwrap().is_empty());
     assert_eq!(plain["machine"]["num_threads"], 1);
@@ -220,6 +221,35 @@ fn bench_reports_speeds_and_the_same_tokens_however_it_runs() {
             .output("bench --model tiny.gguf --repeat 1 --prompt-tokens 8 --gen-tokens 2")
             .contains("tokens/s")
     );
+}
+
+#[test]
+fn bench_measures_the_machine_and_the_kernels_without_a_model() {
+    let place = Place::new();
+    let line = "bench --threads 2 --repeat 1";
+    let report = place.output(&format!("{line} --kernels=Q4_K,F16 --json"));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let is_positive = |value: &Value| value.as_f64().is_some_and(|it| it > 0.0);
+    assert!(is_positive(&report["read_bytes_per_second_one_thread"]), "{report}");
+    assert!(is_positive(&report["read_bytes_per_second"]), "{report}");
+    assert_eq!(report["machine"]["num_threads"], 2);
+    let types = report["types"].as_array().unwrap();
+    assert_eq!(types.iter().map(|it| &it["type"]).collect::<Vec<_>>(), ["Q4_K", "F16"]);
+    for row in types {
+        assert!(is_positive(&row["one_column_bytes_per_second"]), "{row}");
+        assert!(is_positive(&row["one_column_share_of_read"]), "{row}");
+        assert!(is_positive(&row["eight_column_macs_per_second"]), "{row}");
+    }
+    let check = |arguments: &str, expected: &[&str]| {
+        let text = place.output(&format!("{line} {arguments}"));
+        for expected in expected {
+            assert!(text.contains(expected), "{arguments}: {expected:?} is not in {text}");
+        }
+    };
+    check("--kernels=Q8_0", &["read, all threads", "GB/s", "\nQ8_0 ", " %"]);
+    // The plain code has no instructions of its own, so no share of what they could do.
+    check("--kernels=none --cpu reference", &["int8 dot products  no instructions for it"]);
+    place.refused("bench --kernels=Q9", 2, "no weight type is called \"Q9\"");
 }
 
 #[test]
