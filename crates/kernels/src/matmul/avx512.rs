@@ -137,28 +137,35 @@ fn multiply_bf16<const N: usize>(tiles: &[HalfLine], columns: &Bf16Tile, results
     // SAFETY: the table has 64 bytes, and the load asks for no alignment.
     let joined = unsafe { _mm512_loadu_si512(JOINED.as_ptr().cast()) };
     let (pairs, _) = columns.pairs.as_chunks::<N>();
-    let (tile_pairs, last_tile) = tiles.as_chunks::<2>();
     assert_eq!(pairs.len(), tiles.len().div_ceil(2), "a column has one number per weight of a row");
 
     // Two chains of additions per column, so that one column alone does not wait for itself.
-    let mut sums = [[_mm512_setzero_ps(); 2]; N];
-    let mut add = |chain: usize, weights: __m512i, activations: &[i32; N]| {
-        for j in 0..N {
-            let activations = _mm512_set1_epi32(activations[j]);
-            sums[j][chain] = dot_bf16(sums[j][chain], weights, activations);
-        }
-    };
-    for (i, tiles) in tile_pairs.iter().enumerate() {
+    let mut even = [_mm512_setzero_ps(); N];
+    let mut odd = [_mm512_setzero_ps(); N];
+    let (fours, rest) = tiles.as_chunks::<4>();
+    let (pairs_of_fours, pairs_of_rest) = pairs.split_at(2 * fours.len());
+    let load = |tiles: &[HalfLine; 2]| {
         // SAFETY: two tiles have 64 bytes, and the load asks for no alignment.
         let lines = unsafe { _mm512_loadu_si512(tiles.as_ptr().cast()) };
-        add(i % 2, _mm512_permutexvar_epi16(joined, lines), &pairs[i]);
+        _mm512_permutexvar_epi16(joined, lines)
+    };
+    for (tiles, pairs) in fours.iter().zip(pairs_of_fours.as_chunks::<2>().0) {
+        let (tiles, _) = tiles.as_chunks::<2>();
+        let weights = [load(&tiles[0]), load(&tiles[1])];
+        for j in 0..N {
+            even[j] = dot_bf16(even[j], weights[0], _mm512_set1_epi32(pairs[0][j]));
+            odd[j] = dot_bf16(odd[j], weights[1], _mm512_set1_epi32(pairs[1][j]));
+        }
     }
-    if let [tile] = last_tile {
-        // SAFETY: a tile has 32 bytes, and the load asks for no alignment.
-        let line = unsafe { _mm256_loadu_si256(tile.as_ptr().cast()) };
-        add(0, _mm512_cvtepu16_epi32(line), &pairs[tile_pairs.len()]);
+    for (tiles, pairs) in rest.chunks(2).zip(pairs_of_rest) {
+        let mut both = [[0; 2 * TILE_ROWS]; 2];
+        both[..tiles.len()].copy_from_slice(tiles);
+        let weights = load(&both);
+        for j in 0..N {
+            even[j] = dot_bf16(even[j], weights, _mm512_set1_epi32(pairs[j]));
+        }
     }
-    for (results, [even, odd]) in results.iter_mut().zip(sums) {
+    for (results, (even, odd)) in results.iter_mut().zip(even.into_iter().zip(odd)) {
         // SAFETY: the results have 16 rows, and the store asks for no alignment.
         unsafe { _mm512_storeu_ps(results.as_mut_ptr(), _mm512_add_ps(even, odd)) };
     }
