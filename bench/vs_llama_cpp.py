@@ -1,203 +1,465 @@
 #!/usr/bin/env python3
-"""Times Brisk against llama.cpp on the same file, interleaved, and prints medians and ratios.
+"""Times Brisk against llama.cpp on the same files, interleaved, and prints medians and ratios.
 
-    pip install llama-cpp-python
-    python3 bench/vs_llama_cpp.py --brisk target/release/brisk --model MODEL.gguf
+    pip install -r bench/requirements.txt
+    cargo build --release
+    python3 bench/vs_llama_cpp.py                       # one model of 1 B weights, every figure
+    python3 bench/vs_llama_cpp.py --model MODEL.gguf    # a file of your own
+    python3 bench/vs_llama_cpp.py --suite --delete      # ten files, made and deleted one by one
 
-Each measurement is a fresh process: load, one warm-up, then a prompt of --prompt-tokens and
---gen-tokens greedy tokens. llama.cpp runs in four variants (weight repacking on and off, flash
-attention on and off); for each figure its best median counts. A ratio above 1 means that Brisk
-is faster (for seconds and bytes: that it needs less).
+Every measurement is a fresh process, and the engines take turns. llama.cpp runs in four variants
+(weight repacking on and off, flash attention on and off); for each figure the best of them counts.
+A variant that is far behind in everything a workload is run for is left out after the first round.
 """
 
 import argparse
-import ctypes
+import contextlib
 import datetime
+import itertools
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
+from typing import Callable
 
-VARIANTS = [(repack, flash) for repack in (1, 0) for flash in (0, 1)]
-FIGURES = [
-    # key, what it is called, whether more is better
-    ("prefill_tokens_per_second", "prefill, tokens/s", True),
-    ("decode_tokens_per_second", "decode, tokens/s", True),
-    ("load_seconds", "load, s", False),
-    ("peak_memory_bytes", "peak resident memory, bytes", False),
-]
+import ratio_chart
 
-
-def run_llama_cpp(model_path, prompt_tokens, gen_tokens, threads, repack, flash):
-    """Measures llama.cpp in this process and prints one line of JSON."""
-    import llama_cpp as ll
-
-    # Its log goes to standard error; keep it quiet. The callback must outlive the model.
-    quiet = ll.llama_log_callback(lambda level, text, data: None)
-    ll.llama_log_set(quiet, ctypes.c_void_p(0))
-    ll.llama_backend_init()
-    start = time.perf_counter()
-    params = ll.llama_model_default_params()
-    params.use_extra_bufts = bool(repack)
-    params.n_gpu_layers = 0
-    model = ll.llama_model_load_from_file(model_path.encode(), params)
-    if not model:
-        raise SystemExit("llama.cpp could not load the file")
-    context = ll.llama_context_default_params()
-    context.n_ctx = prompt_tokens + gen_tokens + 64
-    context.n_batch = max(512, prompt_tokens)
-    context.n_ubatch = 512
-    context.n_threads = context.n_threads_batch = threads
-    if hasattr(context, "flash_attn_type"):
-        context.flash_attn_type = int(flash)
-    else:
-        context.flash_attn = bool(flash)
-    ctx = ll.llama_init_from_model(model, context)
-    load_seconds = time.perf_counter() - start
-    vocab = ll.llama_model_get_vocab(model)
-    vocab_size = ll.llama_vocab_n_tokens(vocab)
-    prompt = [(7919 * i + 13) % min(vocab_size, 100_000) for i in range(prompt_tokens)]
-
-    def decode(tokens):
-        array = (ll.llama_token * len(tokens))(*tokens)
-        batch = ll.llama_batch_get_one(array, len(tokens))
-        if ll.llama_decode(ctx, batch) != 0:
-            raise SystemExit("llama_decode failed")
-
-    def greedy():
-        logits = ll.llama_get_logits_ith(ctx, -1)
-        import numpy as np
-        return int(np.ctypeslib.as_array(logits, shape=(vocab_size,)).argmax())
-
-    def once(count):
-        ll.llama_memory_clear(ll.llama_get_memory(ctx), True)
-        start = time.perf_counter()
-        decode(prompt)
-        token = greedy()
-        prefill = time.perf_counter() - start
-        start = time.perf_counter()
-        for _ in range(count):
-            decode([token])
-            token = greedy()
-        return prefill, time.perf_counter() - start
-
-    once(4)
-    prefill, decode_seconds = once(gen_tokens)
-    with open("/proc/self/status") as status:
-        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    print(json.dumps({
-        "prefill_tokens_per_second": prompt_tokens / prefill,
-        "decode_tokens_per_second": gen_tokens / decode_seconds,
-        "load_seconds": load_seconds,
-        "peak_memory_bytes": peak,
-        "features": ll.llama_print_system_info().decode(),
-        "version": ll.__version__,
-    }))
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+VARIANTS = {f"repack {r}, flash {f}": (r, f) for r in (1, 0) for f in (0, 1)}
+# How near a variant must come to the best one of the first round to stay in, as a noisy machine
+# may have been unjust to it.
+NEAR = 0.8
+# A measurement that takes longer is given up; it is then missing in the result.
+TIMEOUT_SECONDS = 900
 
 
-def measure_llama_cpp(args, repack, flash):
-    """One llama.cpp measurement in a fresh process."""
-    command = [sys.executable, __file__, "--one-llama-cpp", f"{repack},{flash}", "--model", args.model,
-               "--prompt-tokens", str(args.prompt_tokens), "--gen-tokens", str(args.gen_tokens),
-               "--threads", str(args.threads)]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(out.strip().splitlines()[-1])
+@dataclass(frozen=True)
+class Workload:
+    """What one process computes, and which of its numbers it is run for."""
+
+    prompt_tokens: int
+    gen_tokens: int
+    sequences: int
+    more: tuple = ("decode_tokens_per_second",)
+    less: tuple = ()
+    crowded: bool = False  # beside processes that keep every core busy
 
 
-def measure_brisk(args):
-    """One Brisk measurement in a fresh process."""
-    command = [args.brisk, "bench", "--model", args.model, "--json",
-               "--prompt-tokens", str(args.prompt_tokens), "--gen-tokens", str(args.gen_tokens),
-               "--threads", str(args.threads)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+WORKLOADS = {
+    "short": Workload(512, 64, 1, ("prefill_tokens_per_second", "decode_tokens_per_second"),
+                      ("peak_memory_bytes", "first_token_seconds")),
+    "long": Workload(2048, 32, 1, ("prefill_tokens_per_second", "decode_tokens_per_second")),
+    "one": Workload(64, 64, 1),
+    "four": Workload(64, 64, 4),
+    "eight": Workload(64, 64, 8),
+    "crowded": Workload(64, 16, 1, crowded=True),
+}
 
 
-def median(runs, key):
-    return statistics.median(run[key] for run in runs)
+@dataclass(frozen=True)
+class Figure:
+    """A row of the table. `value` takes an engine's records of one round, by workload."""
+
+    name: str
+    workloads: tuple
+    value: Callable
+    more_is_better: bool = True
+    # Of the ratio to llama.cpp, or of the value itself; a number, or one by the file's type.
+    ratio_target: object = None
+    own_target: float = None
+    scale: float = 1.0
+    in_picture: str = None
 
 
-def spread(runs, key):
-    values = [run[key] for run in runs]
-    return f"{min(values):.4g} to {max(values):.4g}"
+def rate(workload, phase):
+    return lambda run: run[workload][f"{phase}_tokens_per_second"]
 
 
-def report(args, brisk, llama):
-    """The table, as Markdown lines and as data."""
-    first = next(iter(llama.values()))[0]
-    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
-                if line.startswith("model name")), platform.processor())
-    lines = [
-        f"# Brisk against llama.cpp, {datetime.date.today()}", "",
-        f"- file: `{os.path.basename(args.model)}`, {os.path.getsize(args.model) / 1e6:.0f} MB",
-        f"- machine: {cpu}, {args.threads} threads, `BRISK_CPU={os.environ.get('BRISK_CPU', 'auto')}`",
-        f"- prompt {args.prompt_tokens} tokens, {args.gen_tokens} generated, "
-        f"medians of {args.rounds} interleaved rounds",
-        f"- llama-cpp-python {first['version']}; its processor features: {first['features'].strip()}",
-        f"- Brisk {brisk[0].get('versions', '')}, commit {args.commit}", "",
-        "| figure | Brisk | llama.cpp, best variant | ratio | Brisk's spread |",
-        "| --- | --- | --- | --- | --- |",
+def read_share(run):
+    bytes_per_second = rate("short", "decode")(run) * run["matmul_bytes"]
+    return bytes_per_second / run["read_bytes_per_second"]
+
+
+def step_cost(run):
+    """Seconds of a step with four sequences, in steps with one."""
+    return 4 * rate("one", "decode")(run) / rate("four", "decode")(run)
+
+
+def fair_share(run):
+    """Two processes per core leave each half of it."""
+    return rate("crowded", "decode")(run) / (rate("one", "decode")(run) / 2)
+
+
+PREFILL = {"Q4_K_M": 1.4, "Q8_0": 2.5, "Q4_0": 2.2, "Q5_K_M": 1.4, "Q6_K": 1.4, "F16": 1.0, "BF16": 1.0}
+DECODE = {"Q4_K_M": 1.15, "Q8_0": 1.5, "Q4_0": 1.05}
+FIGURES = {
+    "prefill": Figure("prefill of 512 tokens, tokens/s", ("short",), rate("short", "prefill"),
+                      ratio_target=PREFILL, in_picture="prefill, 512 tokens"),
+    "decode": Figure("decode after it, tokens/s", ("short",), rate("short", "decode"),
+                     ratio_target=DECODE, in_picture="decode"),
+    "read-share": Figure("decode, share of the read bandwidth", ("short",), read_share, own_target=0.85),
+    "long-prefill": Figure("prefill of 2,048 tokens, tokens/s", ("long",), rate("long", "prefill"),
+                           in_picture="prefill, 2,048 tokens"),
+    "long-decode": Figure("decode after it, tokens/s", ("long",), rate("long", "decode"),
+                          ratio_target=1.4, in_picture="decode, 2,048 tokens of context"),
+    "columns": Figure("a step of 4 sequences, in steps of one", ("one", "four"), step_cost,
+                      more_is_better=False, own_target=1.35),
+    "eight": Figure("decode of 8 sequences, tokens/s in total", ("eight",), rate("eight", "decode"),
+                    ratio_target=3.5, in_picture="decode, 8 sequences"),
+    "memory": Figure("peak resident memory, MB", ("short",), lambda run: run["short"]["peak_memory_bytes"],
+                     more_is_better=False, ratio_target=0.7, scale=1e-6, in_picture="memory, times less"),
+    "first-token": Figure("from opening the file to the first token, s", ("short",),
+                          lambda run: run["short"]["first_token_seconds"], more_is_better=False,
+                          ratio_target=0.4, in_picture="load to first token, times less"),
+    "crowded": Figure("decode on busy cores, tokens/s", ("crowded",), rate("crowded", "decode")),
+    "fair-share": Figure("the same, in fair shares", ("one", "crowded"), fair_share, own_target=0.5),
+}
+
+BASIC = ("prefill", "decode", "read-share", "memory", "first-token")
+SUITE = {  # file, and its figures
+    "llama-3.2-1b-Q4_K_M": tuple(FIGURES),
+    **{f"llama-3.2-1b-{it}": BASIC for it in ("Q8_0", "Q4_0", "Q5_K_M", "Q6_K", "F16", "BF16")},
+    **{f"{it}-Q4_K_M": BASIC for it in ("qwen2.5-0.5b", "gemma-2-2b", "llama-3.2-3b")},
+}
+
+
+# Measuring
+
+
+def run_json(command):
+    """What a process prints as JSON; `None` where it fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"  took longer than {TIMEOUT_SECONDS} s: {shlex.join(command)}", file=sys.stderr)
+        return None
+    if done.returncode != 0:
+        print(f"  failed: {shlex.join(command)}\n{done.stderr[-2000:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout)
+
+
+def brisk(args, *more):
+    cpu = ["--cpu", args.cpu] if args.cpu else []
+    return run_json([args.brisk, "bench", "--json", "--threads", str(args.threads), *cpu, *more])
+
+
+@contextlib.contextmanager
+def busy_processes(number):
+    """Keeps `number` cores busy."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def measure(args, engine, path, workload):
+    """One fresh process of Brisk or of a variant of llama.cpp."""
+    sizes = ["--model", path, "--prompt-tokens", str(workload.prompt_tokens),
+             "--gen-tokens", str(workload.gen_tokens), "--sequences", str(workload.sequences)]
+    with busy_processes(args.threads if workload.crowded else 0):
+        if engine == "Brisk":
+            return brisk(args, "--repeat", "1", *sizes)
+        repack, flash = VARIANTS[engine]
+        script = os.path.join(HERE, "llama_cpp_run.py")
+        return run_json([sys.executable, script, "--threads", str(args.threads), *sizes,
+                         "--repack", str(repack), "--flash", str(flash)])
+
+
+def promising(workload, records):
+    """The variants that are near the best in something that the workload is run for."""
+    records = {engine: record for engine, record in records.items() if record}
+
+    def is_near(record):
+        return (any(record[key] >= NEAR * max(it[key] for it in records.values()) for key in workload.more)
+                or any(NEAR * record[key] <= min(it[key] for it in records.values()) for key in workload.less))
+
+    return [engine for engine, record in records.items() if is_near(record)]
+
+
+def measure_file(args, path, keys):
+    """All rounds of the workloads that the figures need: lists of records, by engine."""
+    names = [name for name in WORKLOADS if any(name in FIGURES[key].workloads for key in keys)]
+    variants = {name: list(VARIANTS) for name in names}
+    runs = {engine: [] for engine in ("Brisk", *VARIANTS)}
+    for turn in range(args.rounds):
+        facts = {}
+        if "read-share" in keys:
+            ceilings = brisk(args, "--kernels=none", "--repeat", "10")
+            facts["read_bytes_per_second"] = ceilings["read_bytes_per_second"]
+        for engine_runs in runs.values():
+            engine_runs.append(dict(facts))
+        for name in names:
+            for engine in ("Brisk", *variants[name]):
+                if record := measure(args, engine, path, WORKLOADS[name]):
+                    runs[engine][turn][name] = record
+            if turn == 0:
+                records = {variant: runs[variant][0].get(name) for variant in VARIANTS}
+                variants[name] = promising(WORKLOADS[name], records)
+        done = {name: round(it["decode_tokens_per_second"], 1) for name, it in runs["Brisk"][turn].items()
+                if name in WORKLOADS}
+        print(f"  round {turn + 1} of {args.rounds}: Brisk decodes {done}", file=sys.stderr)
+    return runs
+
+
+# Results
+
+
+def file_facts(path):
+    """The type of a file, and the bytes of the weights that a token meets."""
+    import gguf
+    from make_model import FILE_TYPES
+
+    reader = gguf.GGUFReader(path)
+    field = reader.get_field("general.file_type")
+    number = int(field.contents()) if field else None
+    type_name = next((name for name, it in FILE_TYPES.items() if it == number), "unknown")
+    matrices = {it.name: int(it.n_bytes) for it in reader.tensors if len(it.shape) > 1}
+    if "output.weight" in matrices:  # else the embedding is the output layer too
+        matrices.pop("token_embd.weight", None)
+    return type_name, sum(matrices.values())
+
+
+def values_of(figure, runs):
+    needs = set(figure.workloads)
+    return [figure.value(run) for run in runs if needs <= set(run)]
+
+
+def figure_result(key, type_name, runs):
+    """A figure's row as data; `None` where Brisk or llama.cpp has no value."""
+    figure = FIGURES[key]
+    ours = values_of(figure, runs["Brisk"])
+    theirs = {variant: statistics.median(values) for variant in VARIANTS
+              if (values := values_of(figure, runs[variant]))}
+    if not ours or not theirs:
+        return None
+    best = (max if figure.more_is_better else min)(theirs, key=theirs.get)
+    value = statistics.median(ours)
+    target = figure.ratio_target or figure.own_target
+    if isinstance(target, dict):
+        target = target.get(type_name)
+    compared = value if figure.own_target else value / theirs[best]
+    return {
+        "key": key, "brisk": value, "brisk_rounds": ours, "llama_cpp": theirs[best], "variant": best,
+        "llama_cpp_variants": theirs, "ratio": value / theirs[best], "target": target,
+        "reached": target and (compared >= target if figure.more_is_better else compared <= target),
+    }
+
+
+def measured_file(args, path, keys):
+    """Everything about one file, as data."""
+    name = os.path.basename(path).removesuffix(".gguf")
+    print(f"{name}: {', '.join(keys)}", file=sys.stderr)
+    type_name, matmul_bytes = file_facts(path)
+    with open(path, "rb") as file:  # into the page cache, where loading starts from
+        while file.read(1 << 24):
+            pass
+    runs = measure_file(args, path, keys)
+    for run in (run for engine_runs in runs.values() for run in engine_runs):
+        run["matmul_bytes"] = matmul_bytes
+    rows = [row for key in keys if (row := figure_result(key, type_name, runs))]
+    return {"name": name, "type": type_name, "bytes": os.path.getsize(path), "command": command_text(args),
+            "figures": rows, "runs": runs}
+
+
+def text_of(value):
+    """Three significant digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def target_text(row):
+    if not row["target"]:
+        return ""
+    what = "" if FIGURES[row["key"]].own_target else "ratio "
+    return f"{what}{'≥' if FIGURES[row['key']].more_is_better else '≤'} {row['target']}"
+
+
+def figure_line(row):
+    figure = FIGURES[row["key"]]
+    ours, theirs = (text_of(row[it] * figure.scale) for it in ("brisk", "llama_cpp"))
+    least, most = (text_of(it(row["brisk_rounds"]) * figure.scale) for it in (min, max))
+    reached = {None: "", True: "yes", False: "no"}[row["reached"]]
+    return (f"| {figure.name} | {ours} | {theirs} ({row['variant']}) | **{row['ratio']:.2f}** "
+            f"| {target_text(row)} | {reached} | {least} to {most} |")
+
+
+def file_lines(file):
+    lines = [f"## {file['name']}, {file['bytes'] / 1e6:,.0f} MB", "",
+             "| figure | Brisk | llama.cpp, best variant | ratio | to reach | reached | Brisk, all rounds |",
+             "| --- | --- | --- | --- | --- | --- | --- |", *map(figure_line, file["figures"]), ""]
+    hashes = {record["greedy_ids_blake3"][:16] for run in file["runs"]["Brisk"]
+              if (record := run.get("short"))}
+    bandwidths = [run["read_bytes_per_second"] / 1e9 for run in file["runs"]["Brisk"]
+                  if "read_bytes_per_second" in run]
+    if bandwidths:
+        lines.append(f"Read bandwidth beside it: {statistics.median(bandwidths):.1f} GB/s "
+                     f"({min(bandwidths):.1f} to {max(bandwidths):.1f}).")
+    if hashes:
+        lines.append(f"Brisk's greedy ids, BLAKE3: {', '.join(sorted(hashes))}.")
+    return [*lines, ""]
+
+
+def overview_lines(files):
+    """The ratios of all files in one table."""
+    keys = [key for key in FIGURES if any(row["key"] == key for file in files for row in file["figures"])]
+    rows = [["file", *(key.replace("-", " ") for key in keys)], ["---"] * (len(keys) + 1)]
+    for file in files:
+        ratios = {row["key"]: f"{row['ratio']:.2f}" for row in file["figures"]}
+        rows.append([file["name"], *(ratios.get(key, "") for key in keys)])
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def report_lines(data):
+    wanted = [row for file in data["files"] for row in file["figures"] if row["target"]]
+    return [
+        f"# Brisk against llama.cpp, {data['date']}", "",
+        f"- machine: {data['cpu']}, {data['threads']} threads, {data['system']}",
+        f"- Brisk: {data['brisk']}, commit {data['commit']}, kernels {data['kernels']}",
+        f"- llama.cpp: llama-cpp-python {data['llama_cpp']}; {data['features']}",
+        "- medians of interleaved rounds, each measurement in a fresh process; the best of four variants of "
+        "llama.cpp for each figure",
+        "- a ratio is Brisk's value divided by llama.cpp's: for memory and seconds, less is better",
+        f"- reached: {sum(bool(row['reached']) for row in wanted)} of {len(wanted)} targets", "",
+        "## Ratios", "", *overview_lines(data["files"]), "",
+        *(line for file in data["files"] for line in file_lines(file)),
+        *(f"Command: `{command}`" for command in dict.fromkeys(file["command"] for file in data["files"])), "",
     ]
-    data = {"brisk": brisk, "llama_cpp": {f"repack={r} flash={f}": runs for (r, f), runs in llama.items()}}
-    ratios = {}
-    for key, name, more_is_better in FIGURES:
-        ours = median(brisk, key)
-        choose = max if more_is_better else min
-        variant, theirs = choose(((v, median(runs, key)) for v, runs in llama.items()),
-                                 key=lambda pair: pair[1])
-        ratio = ours / theirs if more_is_better else theirs / ours
-        ratios[key] = ratio
-        label = f"{theirs:.4g} (repack {variant[0]}, flash {variant[1]})"
-        lines.append(f"| {name} | {ours:.4g} | {label} | **{ratio:.2f}** | {spread(brisk, key)} |")
-    lines += ["", "| llama.cpp variant | prefill, tokens/s | decode, tokens/s |", "| --- | --- | --- |"]
-    for (repack, flash), runs in llama.items():
-        lines.append(f"| repack {repack}, flash attention {flash} "
-                     f"| {median(runs, FIGURES[0][0]):.4g} | {median(runs, FIGURES[1][0]):.4g} |")
-    command = "python3 bench/vs_llama_cpp.py " + " ".join(
-        f"--{key} {value}" for key, value in [("prompt-tokens", args.prompt_tokens),
-                                              ("gen-tokens", args.gen_tokens), ("rounds", args.rounds)])
-    lines += ["", f"Command: `{command}`", ""]
-    return lines, {**data, "ratios": ratios}
+
+
+def command_text(args):
+    """The command that measures the same elsewhere: without this machine's folders."""
+    words = ["python3", "bench/vs_llama_cpp.py"]
+    for path in args.model or []:
+        words += ["--model", os.path.basename(path)]
+    if args.suite is not None:
+        words += ["--suite", *args.suite]
+    if args.figures:
+        words += ["--figures", *args.figures]
+    if args.cpu:
+        words += ["--cpu", args.cpu]
+    return shlex.join([*words, "--threads", str(args.threads), "--rounds", str(args.rounds)])
+
+
+def report_data(args, files):
+    """The result of a run, with what it was measured on."""
+    brisk_record, llama_record = (
+        next(record for file in files for engine in engines for run in file["runs"][engine]
+             for name, record in run.items() if name in WORKLOADS)
+        for engines in (("Brisk",), VARIANTS))
+    git = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "date": str(datetime.date.today()), "commit": git.stdout.strip() or "unknown",
+        "cpu": brisk_record["machine"]["cpu"], "threads": args.threads,
+        "system": f"{platform.system()} {platform.release()}",
+        "brisk": brisk_record["versions"], "kernels": brisk_record["machine"]["kernels"],
+        "llama_cpp": llama_record["version"], "features": llama_record["features"],
+        "files": files,
+    }
+
+
+def write_result(args, data):
+    stem = f"{data['date']}-vs-llama-cpp" + (f"-{args.cpu}" if args.cpu else "")
+    os.makedirs(args.out, exist_ok=True)
+    with open(os.path.join(args.out, stem + ".md"), "w") as out:
+        out.write("\n".join(report_lines(data)))
+    with open(os.path.join(args.out, stem + ".json"), "w") as out:
+        json.dump(data, out, indent=1)
+        out.write("\n")
+
+
+def write_picture(path, data):
+    """A bar for each ratio that says how many times better Brisk is."""
+    def bars(file):
+        for row in file["figures"]:
+            figure = FIGURES[row["key"]]
+            if figure.in_picture:
+                yield figure.in_picture, row["ratio"] if figure.more_is_better else 1 / row["ratio"]
+
+    groups = [(file["name"], list(bars(file))) for file in data["files"]]
+    subtitle = f"{data['cpu']}, {data['threads']} threads, {data['date']}; llama-cpp-python {data['llama_cpp']}"
+    with open(path, "w") as out:
+        out.write(ratio_chart.svg("Brisk against llama.cpp's best, times better", subtitle, groups))
+
+
+# The program
+
+
+def suite_files(args):
+    """Makes the chosen files one after the other and deletes them again if asked to."""
+    if args.suite is None:
+        return
+    os.makedirs(args.models_dir, exist_ok=True)
+    for name, keys in SUITE.items():
+        if args.suite and not any(text in name for text in args.suite):
+            continue
+        path = os.path.join(args.models_dir, name + ".gguf")
+        is_new = not os.path.exists(path)
+        if is_new:
+            print(f"making {path}", file=sys.stderr)
+            shape, _, type_name = name.rpartition("-")
+            subprocess.run([sys.executable, os.path.join(HERE, "make_model.py"), "--shape", shape,
+                            "--type", type_name, "--out", path], check=True)
+        yield path, keys
+        if is_new and args.delete:
+            os.remove(path)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--brisk", default=os.path.join(ROOT, "target/release/brisk"), help="the binary")
+    parser.add_argument("--model", action="append", help="a file to measure; may be given several times")
+    parser.add_argument("--suite", nargs="*", metavar="TEXT", help="made files: all, or those whose names "
+                        f"contain one of the texts, of {', '.join(SUITE)}")
+    parser.add_argument("--models-dir", default=os.path.join(HERE, "models"),
+                        help="where made files are and go")
+    parser.add_argument("--delete", action="store_true", help="delete each file that was made here after use")
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, metavar="FIGURE",
+                        help=f"only some of {', '.join(FIGURES)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--cpu", help="the processor level of Brisk's kernels, such as avx2")
+    parser.add_argument("--out", help="folder for the dated result (.md and .json)")
+    parser.add_argument("--append", help="an earlier result (.json), whose files are kept")
+    parser.add_argument("--picture", help="SVG file to draw the ratios to")
+    parser.add_argument("--least", type=float, help="fail where prefill or decode is below this ratio")
+    args = parser.parse_args()
+    args.cpu = args.cpu or os.environ.get("BRISK_CPU")
+    if args.suite is None and not args.model:
+        args.suite = [next(iter(SUITE))]
+    return args
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--brisk", default="target/release/brisk")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--prompt-tokens", type=int, default=512)
-    parser.add_argument("--gen-tokens", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", help="folder for the dated result (.md and .json)")
-    parser.add_argument("--least", type=float, help="fail when prefill or decode is below this ratio")
-    parser.add_argument("--one-llama-cpp", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one_llama_cpp:
-        repack, flash = map(int, args.one_llama_cpp.split(","))
-        return run_llama_cpp(args.model, args.prompt_tokens, args.gen_tokens, args.threads, repack, flash)
-
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    args.commit = git.stdout.strip() or "unknown"
-    brisk, llama = [], {variant: [] for variant in VARIANTS}
-    for turn in range(args.rounds):
-        brisk.append(measure_brisk(args))
-        for variant in VARIANTS:
-            llama[variant].append(measure_llama_cpp(args, *variant))
-        print(f"round {turn + 1} of {args.rounds}: Brisk {brisk[-1]['prefill_tokens_per_second']:.1f} / "
-              f"{brisk[-1]['decode_tokens_per_second']:.1f} tokens/s", file=sys.stderr)
-    lines, data = report(args, brisk, llama)
-    print("\n".join(lines))
-    if args.out:
-        stem = f"{datetime.date.today()}-vs-llama-cpp-{os.path.splitext(os.path.basename(args.model))[0]}"
-        os.makedirs(args.out, exist_ok=True)
-        with open(os.path.join(args.out, stem + ".md"), "w") as out:
-            out.write("\n".join(lines))
-        with open(os.path.join(args.out, stem + ".json"), "w") as out:
-            json.dump(data, out, indent=1)
-    if args.least and min(data["ratios"][key] for key, _, _ in FIGURES[:2]) < args.least:
-        raise SystemExit(f"a ratio is below {args.least}")
+    args = arguments()
+    files = []
+    if args.append:
+        with open(args.append) as earlier:
+            files = json.load(earlier)["files"]
+    chosen = [(path, tuple(FIGURES)) for path in args.model or []]
+    # One by one: a file of the suite is made when its turn comes, and may be deleted after it.
+    for path, keys in itertools.chain(chosen, suite_files(args)):
+        if args.figures:
+            keys = [key for key in FIGURES if key in args.figures]
+        measured = measured_file(args, path, keys)
+        files = [file for file in files if file["name"] != measured["name"]] + [measured]
+        data = report_data(args, files)
+        if args.out:  # after every file, so that nothing is lost
+            write_result(args, data)
+        if args.picture:
+            write_picture(args.picture, data)
+    print("\n".join(report_lines(data)))
+    slow = [f"{file['name']}: {row['key']} {row['ratio']:.2f}" for file in files for row in file["figures"]
+            if args.least and row["key"] in ("prefill", "decode") and row["ratio"] < args.least]
+    if slow:
+        raise SystemExit(f"below {args.least}: {', '.join(slow)}")
 
 
 if __name__ == "__main__":
