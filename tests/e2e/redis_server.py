@@ -13,9 +13,10 @@ HOST = "127.0.0.1"
 
 
 class Redis:
-    """`redis-server` without any file, as a context manager. Its port stays the same over restarts."""
+    """`redis-server` without any file, as a context manager, with further flags. Its port stays the same over restarts."""
 
-    def __init__(self):
+    def __init__(self, *flags):
+        self.flags = [str(flag) for flag in flags]
         self.folder = tempfile.TemporaryDirectory(prefix="brisk-redis-")
         with socket.socket() as probe:
             probe.bind((HOST, 0))
@@ -26,7 +27,7 @@ class Redis:
 
     def start(self):
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", HOST, "--save", "", "--appendonly", "no", "--dir", self.folder.name],
+            ["redis-server", "--port", str(self.port), "--bind", HOST, "--save", "", "--appendonly", "no", "--dir", self.folder.name, *self.flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._answers, "Redis answers")
 

@@ -1,14 +1,14 @@
 """Breaks the Redis that two servers share while they answer, and changes what it holds: python3 shared_cache.py --binary target/release/brisk
 
-What must hold: every request is answered, with the text that a server without any cache gives, and none waits more
-than 20 ms for Redis.
+What must hold: every request is answered, with the text that a server without any cache gives, and Redis adds no more
+than 20 ms to any of them.
 
-That time is the server's own `timings.cache_lookup_ms`, which every reply has: looking up is the only thing that a
-request does with Redis, for all writes are behind it. 99 of 100 lookups of each phase must end within 25 ms, that is
-20 and a timer's grain. On a busy machine a timer ends later now and then, whoever set it. So a process of its own sets
-timers of 20 ms all along: no lookup at all may be later than the latest of these in its phase, or than 10 ms, whichever
-is more. Beside the two servers a third, without Redis, is asked the same questions by the same clients at the same
-time: the 99th percentile of whole requests may lie above its own by as much.
+What it adds is at most the server's own `timings.cache_lookup_ms`, which every reply has: looking up is the only thing
+that a request does with Redis, for all writes are behind it. The server stops waiting after 10 ms, and on a busy machine
+a timer ends late, whoever set it. So a process of its own sets timers of 10 ms all along. In each phase 99 of 100 lookups
+must take no more than 20 ms, and no more lookups may take longer than there were timers that took longer; where the
+machine is in time that is none. Beside the two servers a third, without Redis, is asked the same questions by the same
+clients at the same time: nine of ten whole requests must take no more than 20 ms above what nine of ten take there.
 """
 
 import argparse
@@ -28,13 +28,15 @@ import time
 import traceback
 from contextlib import closing, contextmanager
 
-from redis_server import Impostor, Redis, spoil
+from redis_server import HOST, Impostor, Redis, spoil
 from server import Server, until
 
 SECRET = "one secret for both of them"
-DEADLINE_MS = 20
-GRAIN_MS = 5
-LEAST_ALLOWANCE_MS = 10
+MAX_ADDED_MS = 20
+# The server's.
+DEADLINE_MS = 10
+# Nobody who waited that long waited for a late timer.
+HOPELESS_MS = 200
 SUBJECTS = ["Brisk", "a server", "a model", "the cache", "a token", "a prompt", "the page", "a key", "a stream", "a file",
             "the weather", "a river", "a bird", "a bridge", "the moon", "a garden", "a letter", "the sea", "a road", "a clock"]
 OPENINGS = ["What is", "Who needs", "Where is", "How old is", "Why is there", "Who made", "When was"]
@@ -105,14 +107,16 @@ def references(binary):
 
 
 TIMERS = """
-import threading, time
+import sys, threading, time
+
+seconds = float(sys.argv[1])
 
 def run():
     while True:
         start = time.monotonic()
-        time.sleep(0.020)
+        time.sleep(seconds)
         end = time.monotonic()
-        print(f"{end} {end - start - 0.020}\\n", end="", flush=True)
+        print(f"{end} {end - start}\\n", end="", flush=True)
 
 for _ in range(3):
     threading.Thread(target=run).start()
@@ -120,20 +124,22 @@ for _ in range(3):
 
 
 class Lateness:
-    """How late timers of 20 ms end, measured in a process of its own."""
+    """How long timers take that are set as the server sets them, measured in a process of its own."""
 
     def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-c", TIMERS], stdout=subprocess.PIPE, text=True)
-        self.late = []
+        self.process = subprocess.Popen([sys.executable, "-c", TIMERS, str(DEADLINE_MS / 1e3)], stdout=subprocess.PIPE, text=True)
+        # (when, how long)
+        self.took = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         for line in self.process.stdout:
-            end, late_s = map(float, line.split())
-            self.late.append((end, late_s * 1e3))
+            end, took_s = map(float, line.split())
+            self.took.append((end, took_s * 1e3))
 
-    def most_ms(self, start, end):
-        return max((late for at, late in self.late if start <= at <= end + 0.1), default=0.0)
+    def num_above(self, limit_ms, start, end):
+        """Timers of this time that took longer."""
+        return sum(start <= at <= end + 0.1 and took_ms > limit_ms for at, took_ms in self.took)
 
     def __enter__(self):
         return self
@@ -192,7 +198,7 @@ class Setup:
         shared = [*SMALL, "--cache-redis-url", redis.url, "--cache-secret", SECRET]
         self.one, self.two, self.alone = Server(binary, *shared), Server(binary, *shared), Server(binary, *SMALL)
         self.servers = {"one": self.one, "two": self.two, "alone": self.alone}
-        self.worst_ms = 0.0
+        self.worst_ms, self.num_lookups, self.num_late = 0.0, 0, 0
 
     def stop(self):
         return [server.stop() for server in self.servers.values()]
@@ -207,18 +213,24 @@ class Setup:
             load.wait_for(30)
         if load.failures:
             raise load.failures[0]
-        late_ms = self.lateness.most_ms(start, time.monotonic())
-        limit_ms = DEADLINE_MS + max(LEAST_ALLOWANCE_MS, late_ms)
         shared = [reply for reply in load.replies if reply[0] != "alone"]
-        lookups = [lookup_ms for _, _, lookup_ms, _ in shared]
-        whole = [p99([took_ms for server, _, _, took_ms in load.replies if (server == "alone") == alone]) for alone in (False, True)]
         hits = sum(status == "hit" for _, status, _, _ in shared)
+        whole, without = ([took_ms for server, _, _, took_ms in load.replies if (server == "alone") == alone] for alone in (False, True))
+        print(f"{name}: {len(load.replies)} replies, {hits / len(shared):.0%} hits of the two; "
+              f"whole p90 {percentile(90, whole):.1f} ms, without Redis {percentile(90, without):.1f} ms", flush=True)
+        self.judge_lookups(start, [lookup_ms for _, _, lookup_ms, _ in shared])
+        assert percentile(90, whole) <= percentile(90, without) + MAX_ADDED_MS, "Redis makes requests slow, and not their lookups"
+
+    def judge_lookups(self, start, lookups):
+        """Milliseconds of the lookups since `start`."""
+        num_late = sum(lookup_ms > MAX_ADDED_MS for lookup_ms in lookups)
+        num_late_timers = self.lateness.num_above(MAX_ADDED_MS, start, time.monotonic())
         self.worst_ms = max(self.worst_ms, *lookups)
-        print(f"{name}: {len(load.replies)} replies, {hits / len(shared):.0%} hits of the two; lookup p99 {p99(lookups):.1f} ms, "
-              f"most {max(lookups):.1f} ms (may: {limit_ms:.1f}); whole p99 {whole[0]:.1f} ms, without Redis {whole[1]:.1f} ms", flush=True)
-        assert p99(lookups) <= DEADLINE_MS + GRAIN_MS, f"{name}: p99 of the lookups is {p99(lookups):.1f} ms"
-        assert max(lookups) <= limit_ms, f"{name}: a request waited {max(lookups):.1f} ms for the cache, {limit_ms:.1f} ms are allowed"
-        assert whole[0] <= whole[1] + limit_ms, f"{name}: p99 is {whole[0]:.1f} ms, without Redis {whole[1]:.1f} ms"
+        self.num_lookups, self.num_late = self.num_lookups + len(lookups), self.num_late + num_late
+        figures = (f"lookups p99 {percentile(99, lookups):.1f} ms, most {max(lookups):.1f} ms; "
+                   f"above {MAX_ADDED_MS} ms: {num_late} lookups, {num_late_timers} timers")
+        print(f"    {figures}", flush=True)
+        assert percentile(99, lookups) <= MAX_ADDED_MS and num_late <= num_late_timers and max(lookups) <= HOPELESS_MS, figures
 
     def in_service_again(self):
         """Asks until both get hits from Redis."""
@@ -233,8 +245,8 @@ class Setup:
             until(asks_and_hits, "Redis is in service again", limit_s=60)
 
 
-def p99(values):
-    return statistics.quantiles(values, n=100, method="inclusive")[98]
+def percentile(percent, values):
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 # ---- what happens to Redis ----
@@ -274,6 +286,22 @@ def a_redis_that_comes_and_goes_loses_nothing(s):
             finally:
                 s.redis.resume()
             load.wait_for(6)
+    s.in_service_again()
+
+
+@case
+def a_slow_redis_costs_its_time_or_a_deadline(s):
+    chance, before = random.Random(2), redis_hits(s.one)
+    with s.phase("slow") as load:
+        # How often in a second it looks whether a pause is over.
+        s.redis.call("CONFIG", "SET", "hz", 500)
+        try:
+            # One pause follows the other, most of them shorter than the deadline.
+            for _ in range(300):
+                s.redis.call("CLIENT", "PAUSE", chance.randrange(1, DEADLINE_MS - 2), "ALL")
+        finally:
+            s.redis.call("CONFIG", "SET", "hz", 10)
+    assert redis_hits(s.one) > before, "no hit came from a slow Redis"
     s.in_service_again()
 
 
@@ -347,6 +375,45 @@ def a_full_redis_loses_nothing(s):
         finally:
             s.redis.call("CONFIG", "SET", "maxmemory", 0)
     s.in_service_again()
+
+
+@case
+def a_read_only_replica_serves_what_it_has_and_takes_nothing(s):
+    def failed_writes(server):
+        return samples(server, "brisk_response_cache_dropped_writes_total", tier="redis")
+
+    start, lookups = time.monotonic(), []
+
+    def ask(client, question):
+        text, status, lookup_ms, _ = client.ask(question)
+        assert text == s.expected[question], (question, text)
+        lookups.append(lookup_ms)
+        return status
+
+    replicated, others = QUESTIONS[0], QUESTIONS[1:21]
+    s.redis.call("FLUSHALL")
+    with shared_server(s) as writer:
+        ask_twice(Client(writer), replicated)
+        until(s.redis.keys, "the reply is in Redis")
+    names = s.redis.keys()
+    with Redis("--replicaof", HOST, s.redis.port) as replica:
+        until(lambda: replica.keys() == names, "the replica has it")
+        with Server(s.binary, "--cache-redis-url", replica.url, "--cache-secret", SECRET) as server:
+            client = Client(server)
+            assert ask(client, replicated) == "hit" and redis_hits(server) == 1
+            for number, question in enumerate(others, 1):
+                # The second time is what is written.
+                assert [ask(client, question), ask(client, question)] == ["miss", "hit"], question
+                until(lambda: failed_writes(server) == number, "the write was refused")
+            assert refused(server, "failure") == len(others) and refused(server, "timeout") == 0
+            assert is_in_service(server), "a server that can be read is no reason to leave it alone"
+            # Who asks to forget is told that others may find it again. This server does not.
+            status, _, body = server.request("DELETE", "/api/cache")
+            assert (status, json.loads(body)["error"]["code"]) == (503, "cache_tier_unreachable"), (status, body)
+            assert [ask(client, question) for question in (replicated, *others)] == ["miss"] * (1 + len(others))
+            assert redis_hits(server) == 1
+        assert replica.keys() == s.redis.keys() == names
+    s.judge_lookups(start, lookups)
 
 
 NONSENSE = {
@@ -577,7 +644,7 @@ def main():
     if any(statuses):
         num_failed += 1
         print(f"FAILED all servers end with status 0 when they are told to stop: {statuses}")
-    print(f"the longest lookup: {setup.worst_ms:.1f} ms")
+    print(f"the longest of {setup.num_lookups} lookups: {setup.worst_ms:.1f} ms; {setup.num_late} took more than {MAX_ADDED_MS} ms")
     print(f"{len(cases) + 1 - num_failed} passed, {num_failed} failed")
     sys.exit(1 if num_failed else 0)
 

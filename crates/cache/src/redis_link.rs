@@ -86,13 +86,23 @@ impl Link {
         self: &Arc<Self>,
         commands: &Pipeline,
     ) -> Result<T, CallError> {
+        self.call_after(Duration::ZERO, commands).await
+    }
+
+    /// As [`call`](Self::call), for whoever has waited for earlier calls already: one deadline holds
+    /// for all of them.
+    pub(crate) async fn call_after<T: FromRedisValue>(
+        self: &Arc<Self>,
+        waited: Duration,
+        commands: &Pipeline,
+    ) -> Result<T, CallError> {
         let permit = self.breaker.permit().ok_or(CallError::OutOfService)?;
         let Some(mut connection) = self.lock().clone() else {
             self.connect_in_background(permit);
             return Err(CallError::OutOfService);
         };
         let reply = commands.query_async(&mut connection.multiplexed);
-        match timeout(self.deadline, reply).await {
+        match timeout(self.deadline.saturating_sub(waited), reply).await {
             Ok(Ok(reply)) => {
                 permit.succeed();
                 Ok(reply)

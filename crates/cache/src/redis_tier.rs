@@ -8,7 +8,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::Client;
@@ -285,6 +285,7 @@ impl Server {
     /// Writes the epoch as we know it, unless a later one is there by now. It stays for longer than
     /// any entry that it speaks about. Whether one of them is there.
     async fn write_epoch(&self, tenant: Tenant) -> bool {
+        let started = Instant::now();
         let name = self.epoch_name(tenant);
         let mut commands = redis::pipe();
         commands.getrange(&name, 0, EPOCH_BYTES as isize);
@@ -311,7 +312,7 @@ impl Server {
             let life_ms = u64::try_from((self.max_ttl * 2).as_millis()).unwrap_or(u64::MAX);
             commands.pset_ex(name, record, life_ms.max(1)).ignore();
         }
-        self.link.call::<()>(&commands).await.is_ok()
+        self.link.call_after::<()>(started.elapsed(), &commands).await.is_ok()
     }
 
     fn open_epoch(&self, tenant: Tenant, record: &[u8]) -> Option<u64> {

@@ -21,7 +21,7 @@ use brisk_cache::{
 use server::{Server, config, open, open_with, share};
 use support::{Text, entry, get, key, shown, small};
 
-/// The longest that ten lookups take, with the default deadline of 20 ms, and what they gave.
+/// The longest that ten lookups take, with the default deadline, and what they gave.
 async fn slowest_lookup(cache: &ResponseCache<Text>, question: &str) -> Duration {
     let mut slowest = Duration::ZERO;
     for n in 0..10 {
