@@ -7,8 +7,8 @@ mod common;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use brisk_gateway::{
-    CacheStatus, CacheUse, ChatRequest, CompletionRequest, GatewayError, GenerationError, Message,
-    Prompt, Role, SamplingParams, SubmitError, Tenant,
+    CacheStatus, CacheUse, CompletionRequest, GatewayError, GenerationError, Prompt,
+    SamplingParams, SubmitError, Tenant,
 };
 use tokio::task::JoinSet;
 
@@ -31,79 +31,6 @@ async fn a_repeated_question_is_not_generated_again() {
     let whole = Answer::of(whole).await.unwrap();
     assert_eq!((&*whole.text, whole.pieces.len()), ("bcdefghi", 2));
     assert_eq!(fixture.num_generated(), num_generated);
-}
-
-/// Changes one thing.
-type Change = (&'static str, fn(&mut ChatRequest));
-
-#[tokio::test]
-async fn whatever_can_change_a_reply_makes_another_request() {
-    let fixture = Fixture::new().await;
-    let base = || {
-        let mut request = question("a");
-        request.options.params.seed = Some(1);
-        request.options.params.top_logprobs = Some(1);
-        request
-    };
-    assert_eq!(fixture.ask(base()).await.unwrap().status, CacheStatus::Miss);
-    let changes: &[Change] = &[
-        ("content", |it| it.messages[0].content = "A".into()),
-        ("blank", |it| it.messages[0].content = "a ".into()),
-        ("role", |it| it.messages[0].role = Role::System),
-        ("another message", |it| {
-            it.messages.insert(0, Message { role: Role::System, content: String::new() });
-        }),
-        ("where a message ends", |it| {
-            it.messages.insert(0, Message { role: Role::User, content: "a".into() });
-            it.messages[1].content = String::new();
-        }),
-        ("is_cleaned", |it| it.is_cleaned = true),
-        ("default_max_tokens", |it| it.default_max_tokens = Some(9)),
-        ("tenant", |it| it.options.tenant = Tenant::new([1; 32])),
-        ("num_choices", |it| it.options.num_choices = 2),
-        ("normalized", |it| it.options.cache.normalized = true),
-        ("temperature", |it| it.options.params.temperature = 0.5),
-        ("top_k", |it| it.options.params.top_k = 5),
-        ("top_p", |it| it.options.params.top_p = 0.5),
-        ("min_p", |it| it.options.params.min_p = 0.5),
-        ("typical_p", |it| it.options.params.typical_p = 0.5),
-        ("repetition_penalty", |it| it.options.params.repetition_penalty = 1.5),
-        ("presence_penalty", |it| it.options.params.presence_penalty = 0.5),
-        ("frequency_penalty", |it| it.options.params.frequency_penalty = 0.5),
-        ("no_repeat_ngram_size", |it| it.options.params.no_repeat_ngram_size = 3),
-        ("logit_bias", |it| it.options.params.logit_bias = vec![(70, 1.0)]),
-        ("another bias", |it| it.options.params.logit_bias = vec![(70, 2.0)]),
-        ("a bias more", |it| it.options.params.logit_bias = vec![(70, 1.0), (71, 1.0)]),
-        ("seed", |it| it.options.params.seed = Some(2)),
-        ("no seed", |it| it.options.params.seed = None),
-        ("stop", |it| it.options.params.stop = vec!["h".into()]),
-        ("two stops", |it| it.options.params.stop = vec!["h".into(), "i".into()]),
-        ("max_tokens", |it| it.options.params.max_tokens = Some(7)),
-        ("soft_max_tokens", |it| it.options.params.soft_max_tokens = Some(7)),
-        ("top_logprobs", |it| it.options.params.top_logprobs = Some(2)),
-        ("no logprobs", |it| it.options.params.top_logprobs = None),
-        ("ignore_eos", |it| it.options.params.ignore_eos = true),
-    ];
-    for (what, change) in changes {
-        let mut request = base();
-        change(&mut request);
-        let answer = fixture.ask(request.clone()).await.unwrap();
-        assert_eq!(answer.status, CacheStatus::Miss, "{what}");
-        let again = fixture.ask(request).await.unwrap();
-        assert_eq!((again.status, again.pieces), (CacheStatus::Hit, answer.pieces), "{what}");
-    }
-    let raw = |prompt, echo| {
-        let options = base().options;
-        CompletionRequest { prompts: vec![prompt], echo, default_max_tokens: 16, options }
-    };
-    let text = || Prompt::Text("a".into());
-    let tokens = Prompt::Tokens(vec![97]);
-    for request in [raw(text(), false), raw(text(), true), raw(tokens, false)] {
-        for expected in [CacheStatus::Miss, CacheStatus::Hit] {
-            let reply = fixture.gateway.complete(request.clone()).await.unwrap();
-            assert_eq!(Answer::of(reply).await.unwrap().status, expected, "{request:?}");
-        }
-    }
 }
 
 #[tokio::test]
