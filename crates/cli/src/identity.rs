@@ -3,14 +3,20 @@
 use std::io;
 
 use brisk_formats::GgufFile;
-use brisk_kernels::Cpu;
+use brisk_kernels::{Cpu, KvType};
 
 /// Bytes for the gateway's partition of its response cache.
 ///
-/// Instructions of another level add in another order, and a rounding may turn a reply. A cache that
+/// Instructions of another level add in another order, keys and values of another type are rounded in
+/// another place, and a rounding may turn a reply. A cache that
 /// does not outlive the process holds the replies of one model alone, so its bytes are hashed only
 /// where `is_shared`.
-pub(crate) fn identity(file: &GgufFile, cpu: Cpu, is_shared: bool) -> io::Result<Vec<u8>> {
+pub(crate) fn identity(
+    file: &GgufFile,
+    cpu: Cpu,
+    kv_type: KvType,
+    is_shared: bool,
+) -> io::Result<Vec<u8>> {
     let mut hasher = blake3::Hasher::new();
     if is_shared {
         for (key, value) in file.metadata().iter() {
@@ -23,7 +29,7 @@ pub(crate) fn identity(file: &GgufFile, cpu: Cpu, is_shared: bool) -> io::Result
     }
     let version = env!("CARGO_PKG_VERSION");
     let digest = hasher.finalize();
-    Ok(format!("brisk {version}, {cpu}, {digest}").into_bytes())
+    Ok(format!("brisk {version}, {cpu}, {kv_type}, {digest}").into_bytes())
 }
 
 fn hash_part(hasher: &mut blake3::Hasher, part: &[u8]) {
@@ -51,13 +57,15 @@ mod tests {
     }
 
     #[test]
-    fn another_model_or_processor_is_another_identity() {
-        let of = |file: &GgufFile, cpu| identity(file, cpu, true).expect("mapped");
+    fn another_model_or_arithmetic_is_another_identity() {
+        let of = |file: &GgufFile, cpu| identity(file, cpu, KvType::F16, true).expect("mapped");
         let base = of(&file("a", 1.0), Cpu::detect());
         assert_eq!(base, of(&file("a", 1.0), Cpu::detect()));
         assert_ne!(base, of(&file("b", 1.0), Cpu::detect()));
         assert_ne!(base, of(&file("a", 2.0), Cpu::detect()));
         let reference = Cpu::forced(CpuLevel::Reference).expect("every processor has it");
         assert_ne!(base, of(&file("a", 1.0), reference));
+        let q8_0 = identity(&file("a", 1.0), Cpu::detect(), KvType::Q8_0, true);
+        assert_ne!(base, q8_0.expect("mapped"));
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn load_options(
     };
     let available_bytes = machine::available_bytes();
     let weight_bytes: u64 = file.tensors().iter().map(|it| it.num_bytes() as u64).sum();
-    let token_bytes = model.kv_bytes_per_token();
+    let token_bytes = model.kv_bytes_per_token(config.kv_cache_type);
     let kv_bytes = config.kv_cache_bytes.unwrap_or_else(|| {
         let wanted =
             (max_num_seqs as u64).saturating_mul(max_model_len as u64).saturating_mul(token_bytes);
@@ -144,6 +144,7 @@ pub(crate) fn load_options(
         compute,
         max_model_len: Some(max_model_len),
         num_kv_cache_tokens: Some(num_tokens),
+        kv_cache_type: config.kv_cache_type,
         max_num_batched_tokens: config.max_num_batched_tokens,
         max_num_logits: max_num_seqs,
         available_bytes,

@@ -33,6 +33,7 @@ fn start(num_kv_cache_tokens: usize, config: EngineConfig) -> EngineHandle {
         compute: Arc::new(Compute::new(Cpu::detect(), 2)),
         max_model_len: Some(96),
         num_kv_cache_tokens: Some(num_kv_cache_tokens),
+        kv_cache_type: brisk_kernels::KvType::F16,
         max_num_batched_tokens: 512,
         max_num_logits: 16,
         available_bytes: None,

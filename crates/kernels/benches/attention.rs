@@ -1,40 +1,61 @@
 //! Times attention for prompts and for decoding, by the head shapes of common models.
 //!
 //! ```text
-//! cargo bench -p brisk-kernels --bench attention -- [--threads N] [--level avx2]
+//! cargo bench -p brisk-kernels --bench attention -- [--threads N] [--level avx2] [--only NAME]
+//!     [--new N] [--kv-type q8_0]
 //! ```
 //!
 //! The store has sixteen layers, so that decoding reads keys and values from memory, as it does in
-//! a model. The best of several runs is printed.
+//! a model. The best of several runs is printed, with its share of two ceilings that are measured
+//! in the same run: reading memory, and multiply-adds of `f32` in registers.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its results")]
 
 use std::time::Instant;
 
 use brisk_kernels::{
-    AttentionSequence, AttentionSpec, BLOCK_SIZE, Compute, Cpu, CpuLevel, KvShape, KvStore,
-    attention,
+    AttentionSequence, AttentionSpec, BLOCK_SIZE, Compute, Cpu, CpuLevel, KvShape, KvStore, KvType,
+    attention, measure::Ceilings,
 };
 
 const NUM_LAYERS: usize = 16;
 const NUM_RUNS: usize = 7;
 
-/// `(head_dim, num_kv_heads, num_heads)`.
-const HEADS: [(usize, usize, usize); 5] =
-    [(64, 8, 32), (64, 2, 14), (128, 8, 24), (128, 8, 32), (256, 1, 4)];
+/// The heads of a model.
+struct Heads {
+    name: &'static str,
+    head_dim: usize,
+    num_kv_heads: usize,
+    num_heads: usize,
+    softcap: Option<f32>,
+}
+
+const MODELS: [Heads; 5] = [
+    Heads { name: "Llama-3.2-1B", head_dim: 64, num_kv_heads: 8, num_heads: 32, softcap: None },
+    Heads { name: "Llama-3.2-3B", head_dim: 128, num_kv_heads: 8, num_heads: 24, softcap: None },
+    Heads { name: "Gemma-2-2B", head_dim: 256, num_kv_heads: 4, num_heads: 8, softcap: Some(50.0) },
+    Heads { name: "Qwen2.5-0.5B", head_dim: 64, num_kv_heads: 2, num_heads: 14, softcap: None },
+    Heads { name: "Gemma-3-1B", head_dim: 256, num_kv_heads: 1, num_heads: 4, softcap: None },
+];
 
 /// How many tokens are new, and how many come before.
-const TOKENS: [(usize, usize); 4] = [(512, 0), (512, 2048), (1, 512), (1, 2048)];
+const TOKENS: [(usize, usize); 4] = [(512, 0), (512, 1536), (1, 512), (1, 2048)];
 
 fn main() {
     let mut level: Option<CpuLevel> = None;
     let mut num_threads = 1;
+    let mut only = String::new();
+    let mut only_new: Option<usize> = None;
+    let mut kv_types = KvType::ALL.to_vec();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().expect("the option needs a value");
         match arg.as_str() {
             "--level" => level = Some(value().parse().expect("a processor level")),
             "--threads" => num_threads = value().parse().expect("a number of threads"),
+            "--only" => only = value(),
+            "--kv-type" => kv_types = vec![value().parse().expect("a type of keys and values")],
+            "--new" => only_new = Some(value().parse().expect("a number of new tokens")),
             _ => {} // what cargo itself passes
         }
     }
@@ -43,24 +64,44 @@ fn main() {
         None => Cpu::detect(),
     };
     let compute = Compute::new(cpu, num_threads);
-    println!("kernels: {cpu}, threads: {num_threads}");
+    let ceilings = Ceilings::measure(&compute, NUM_RUNS).expect("memory to read");
+    let read_peak = ceilings.read_bytes_per_second;
+    let mac_peak = ceilings.f32_macs_per_second.unwrap_or(f64::NAN);
     println!(
-        "{:>8} {:>8} {:>5} {:>5} {:>6} {:>12} {:>8} {:>8}",
-        "head_dim", "kv_heads", "heads", "new", "before", "us per layer", "GMAC/s", "KV GB/s"
+        "kernels: {cpu}, threads: {num_threads}, reading: {:.1} GB/s, f32 multiply-adds: {:.1} G/s",
+        read_peak / 1e9,
+        mac_peak / 1e9
     );
-    for (head_dim, num_kv_heads, num_heads) in HEADS {
-        for (num_tokens, start) in TOKENS {
+    println!(
+        "{:>14} {:>4} {:>5} {:>6} {:>12} {:>8} {:>6} {:>8} {:>6}",
+        "heads of", "kv", "new", "before", "us per layer", "GMAC/s", "of it", "KV GB/s", "of it"
+    );
+    for heads in MODELS.iter().filter(|heads| heads.name.contains(&only)) {
+        let cases = TOKENS.iter().flat_map(|it| kv_types.iter().map(move |kv_type| (it, kv_type)));
+        for (&(num_tokens, start), &kv_type) in cases {
+            if only_new.is_some_and(|only_new| only_new != num_tokens) {
+                continue;
+            }
             let num_blocks = (start + num_tokens).div_ceil(BLOCK_SIZE);
-            let shape = KvShape { num_layers: NUM_LAYERS, num_blocks, num_kv_heads, head_dim };
-            let seconds = seconds_per_layer(&compute, shape, num_heads, num_tokens, start);
+            let shape = KvShape {
+                kv_type,
+                num_layers: NUM_LAYERS,
+                num_blocks,
+                num_kv_heads: heads.num_kv_heads,
+                head_dim: heads.head_dim,
+            };
+            let seconds = seconds_per_layer(&compute, shape, heads, num_tokens, start);
             let num_pairs = num_tokens * start + num_tokens * (num_tokens + 1) / 2;
-            let macs = (num_pairs * num_heads * head_dim * 2) as f64;
-            let bytes = ((start + num_tokens) * num_kv_heads * head_dim * 4) as f64;
+            let macs = (num_pairs * heads.num_heads * heads.head_dim * 2) as f64 / seconds;
+            let bytes = (shape.num_bytes() / NUM_LAYERS) as f64 / seconds;
             println!(
-                "{head_dim:8} {num_kv_heads:8} {num_heads:5} {num_tokens:5} {start:6} {:12.1} {:8.1} {:8.1}",
+                "{:>14} {kv_type:>4} {num_tokens:5} {start:6} {:12.1} {:8.1} {:4.0} % {:8.1} {:4.0} %",
+                heads.name,
                 seconds * 1e6,
-                macs / seconds / 1e9,
-                bytes / seconds / 1e9
+                macs / 1e9,
+                100.0 * macs / mac_peak,
+                bytes / 1e9,
+                100.0 * bytes / read_peak
             );
         }
     }
@@ -69,7 +110,7 @@ fn main() {
 fn seconds_per_layer(
     compute: &Compute,
     shape: KvShape,
-    num_heads: usize,
+    heads: &Heads,
     num_tokens: usize,
     start: usize,
 ) -> f64 {
@@ -82,20 +123,28 @@ fn seconds_per_layer(
     let block_table: Vec<u32> = (0..shape.num_blocks as u32).collect();
     let sequences = [AttentionSequence { num_tokens, start, block_table: &block_table }];
     let scale = 1.0 / (shape.head_dim as f32).sqrt();
-    let spec = AttentionSpec { num_heads, scale, softcap: None, window: None };
+    let Heads { num_heads, softcap, .. } = *heads;
+    let spec = AttentionSpec { num_heads, scale, softcap, window: None };
     let q = numbers(num_tokens * num_heads * shape.head_dim);
     let mut out = vec![0.0; q.len()];
-    let run = |out: &mut [f32]| {
-        let begin = Instant::now();
+    best(|| {
         for layer in 0..NUM_LAYERS {
-            attention(compute, &store, layer, &spec, &sequences, &q, out);
+            attention(compute, &store, layer, &spec, &sequences, &q, &mut out);
         }
-        begin.elapsed().as_secs_f64() / NUM_LAYERS as f64
-    };
-    (0..NUM_RUNS).map(|_| run(&mut out)).fold(f64::INFINITY, f64::min)
+    }) / NUM_LAYERS as f64
 }
 
 /// Numbers between -1 and 1 without a visible pattern.
 fn numbers(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * 0.618_034).fract() * 2.0 - 1.0).collect()
+}
+
+/// The seconds of the fastest run.
+fn best(mut run: impl FnMut()) -> f64 {
+    let mut time = || {
+        let begin = Instant::now();
+        run();
+        begin.elapsed().as_secs_f64()
+    };
+    (0..NUM_RUNS).map(|_| time()).fold(f64::INFINITY, f64::min)
 }

@@ -1,14 +1,17 @@
 //! Attention of new tokens over the keys and values of their sequences (Vaswani et al. 2017), block
-//! by block with a running softmax (Milakov and Gimelshein 2018), as in Flash Attention.
+//! by block with a running softmax (Milakov and Gimelshein 2018), as in Flash Attention, and with
+//! the keys cut into spans, as in Flash Decoding.
 //!
 //! The idea, for one key-value head of one sequence:
 //!
 //! ```text
 //! columns = the queries of all tokens and of all heads that share the key-value head
-//! for each block of 32 keys that a column can see:
-//!     scores = keys x columns                    one converted line of keys serves 12 columns
-//!     weights = exp(scores - running maximum)    masked places get exactly zero
-//!     sums += weights;  outputs = outputs * exp(old maximum - new) + weights x values
+//! for each span of 256 keys that a column can see:
+//!     for each block of 32 keys of the span:
+//!         scores = keys x columns                  one converted line of keys serves 12 columns
+//!         weights = exp(scores - running maximum)  masked places get exactly zero
+//!         sums += weights;  outputs = outputs * exp(old maximum - new) + weights x values
+//!     merge the span's maximum, sums and outputs with those of the spans before it
 //! out = outputs / sums
 //! ```
 //!
@@ -17,21 +20,32 @@
 //! 2. A block outside a column's view changes nothing: its weights are zero, the maximum stays, the
 //!    correction is `exp(0) = 1`, and stored values are finite. So a column may be processed with
 //!    any others, and the bits of its result are the same; blocks that no column sees are skipped.
-//! 3. Work is handed out as (sequence, key-value head, some columns), the longest first.
+//!    The same holds for spans.
+//! 3. Work is handed out as (sequence, key-value head, some columns), the longest first. Where that
+//!    leaves threads idle, the spans of such an item go to several of them, and what they found is
+//!    merged afterwards. Spans lie at fixed positions and are merged in their order whoever
+//!    computed them, so that the bits do not tell how the work was shared.
 
 mod columns;
+mod formats;
 mod plain;
+mod plan;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_q8_0;
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range};
 
 use crate::{
-    BLOCK_SIZE, Compute, KvStore,
+    BLOCK_SIZE, Compute, KvStore, KvType,
     cpu::{Cpu, CpuLevel},
     pool::SharedSlice,
 };
+use columns::Findings;
+use plan::{Item, Plan, SPAN};
+use tile::Softmax;
 
 /// What a layer's attention looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,12 +86,16 @@ pub fn attention(
     out: &mut [f32],
 ) {
     let heads = check(store, layer, spec, sequences, q, out);
-    let items = plan(&heads, sequences, compute.pool.num_threads());
-    let out = SharedSlice::new(out);
-    compute.pool.run(items.len(), |index| {
-        let item = &items[index];
+    let num_threads = match compute.cpu.level() {
+        // The definition knows no spans.
+        CpuLevel::Reference => 1,
+        _ => compute.pool.num_threads(),
+    };
+    let plan = Plan::new(&heads, spec, sequences, num_threads);
+    let work = |item: &Item| {
         let sequence = &sequences[item.sequence];
-        let work = ColumnWork {
+        let tokens = item.first_token * heads.token_len()..;
+        ColumnWork {
             store,
             layer,
             spec,
@@ -85,32 +103,95 @@ pub fn attention(
             sequence,
             kv_head: item.kv_head,
             columns: item.columns.clone(),
-            q: &q[item.first_token * heads.token_len()..]
-                [..sequence.num_tokens * heads.token_len()],
+            view: View::new(&heads, spec, sequence),
+            q: &q[tokens][..sequence.num_tokens * heads.token_len()],
+        }
+    };
+    let out = SharedSlice::new(out);
+    let write_result = |item: &Item, work: &ColumnWork<'_>, column: usize, result: &[f32]| {
+        let start = item.first_token * heads.token_len() + work.place(column).start;
+        // SAFETY: a place belongs to one column of one key-value head of one sequence, and the
+        // plan puts that into one item only, whose results are written one after the other.
+        unsafe { out.slice_mut(start..start + result.len()) }.copy_from_slice(result);
+    };
+
+    let mut parts = PARTS.take();
+    parts.reset(plan.num_parts, heads.head_dim);
+    let lines_per_value = heads.head_dim.div_ceil(BLOCK_SIZE);
+    let (softmax, sums) = (SharedSlice::new(&mut parts.softmax), SharedSlice::new(&mut parts.sums));
+    compute.pool.run(plan.tasks.len(), |index| {
+        let task = &plan.tasks[index];
+        let item = &plan.items[task.item];
+        let work = work(item);
+        let mut emit_result = |column, result: &[f32]| write_result(item, &work, column, result);
+        let mut emit_part = |column: usize, span: usize, part: Part<'_>| {
+            let slot = item.part(column, span);
+            let lines = slot * lines_per_value..(slot + 1) * lines_per_value;
+            // SAFETY: a part belongs to one column and span of one item, and each span of an item
+            // is in one task only.
+            unsafe { softmax.slice_mut(slot..slot + 1) }.copy_from_slice(&[*part.softmax]);
+            // SAFETY: as above.
+            unsafe { sums.slice_mut(lines) }.copy_from_slice(part.sums);
         };
-        attend(compute.cpu, &work, &mut |column: usize, result: &[f32]| {
-            let start = item.first_token * heads.token_len() + work.place(column).start;
-            // SAFETY: a place belongs to one column of one key-value head of one sequence, and the
-            // plan puts that into one item only, whose results are written one after the other.
-            unsafe { out.slice_mut(start..start + result.len()) }.copy_from_slice(result);
+        let emit = match &task.spans {
+            None => Emit::Results(&mut emit_result),
+            Some(spans) => Emit::Parts(spans.clone(), &mut emit_part),
+        };
+        attend(compute.cpu, &work, emit);
+    });
+    compute.pool.run(plan.num_split_items, |index| {
+        let item = &plan.items[index];
+        let work = work(item);
+        columns::merge_parts(compute.cpu, &work, item, &parts, &mut |column, result| {
+            write_result(item, &work, column, result);
         });
     });
+    PARTS.set(parts);
 }
 
-/// Takes what a column found, by its number.
-type Emit<'a> = &'a mut dyn FnMut(usize, &[f32]);
+thread_local! {
+    /// What the parts of split items found, kept to be allocated once. It holds up to
+    /// `head_dim + 34` numbers for each column and span of the items that had to be split, of which
+    /// there are no more than a few per thread.
+    static PARTS: Cell<Findings> = Cell::default();
+}
+
+/// What one column found in one span.
+struct Part<'a> {
+    softmax: &'a Softmax,
+    sums: &'a [[f32; BLOCK_SIZE]],
+}
+
+/// What an item's columns are to find, and who takes it.
+enum Emit<'a> {
+    /// The results of all columns, by their numbers.
+    Results(&'a mut dyn FnMut(usize, &[f32])),
+    /// What the columns find in each of some spans that they see, by column and span.
+    Parts(Range<usize>, &'a mut dyn FnMut(usize, usize, Part<'_>)),
+}
 
 fn attend(cpu: Cpu, work: &ColumnWork<'_>, emit: Emit<'_>) {
-    match cpu.level() {
+    match (cpu.level(), work.store.shape().kv_type) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Cpu` of this level exists only where its features were detected.
-        CpuLevel::Avx512 => unsafe { x86::attend_avx512(work, emit) },
+        (CpuLevel::Avx512, KvType::F16) => unsafe { x86::attend_avx512(work, emit) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Cpu` of this level exists only where its features were detected.
-        CpuLevel::Avx2 => unsafe { x86::attend_avx2(work, emit) },
-        CpuLevel::Neon => columns::attend(plain::Plain, work, emit),
-        #[allow(clippy::match_wildcard_for_single_variants, reason = "differs by architecture")]
-        _ => plain::attend(work, emit),
+        (CpuLevel::Avx2, KvType::F16) => unsafe { x86::attend_avx2(work, emit) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Cpu` of this level exists only where its features were detected, and so was
+        // this one.
+        (CpuLevel::Avx512, KvType::Q8_0) if cpu.has_vnni() => unsafe {
+            x86_q8_0::attend_vnni(work, emit);
+        },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Cpu` of these levels exists only where the features of AVX2 were detected.
+        (CpuLevel::Avx512 | CpuLevel::Avx2, KvType::Q8_0) => unsafe {
+            x86_q8_0::attend_avx2(work, emit);
+        },
+        (CpuLevel::Reference, _) => plain::attend(work, emit),
+        (_, KvType::F16) => columns::attend(plain::PlainF16, work, emit),
+        (_, KvType::Q8_0) => columns::attend(plain::PlainQ8, work, emit),
     }
 }
 
@@ -144,81 +225,55 @@ struct ColumnWork<'a> {
     sequence: &'a AttentionSequence<'a>,
     kv_head: usize,
     columns: Range<usize>,
+    view: View,
     q: &'a [f32], // (num_tokens, num_heads, head_dim)
 }
 
 impl ColumnWork<'_> {
     /// Where a column's query stands in `q`, and its result in the same place of the output.
     fn place(&self, column: usize) -> Range<usize> {
-        let group_len = self.heads.group_len();
+        let group_len = self.view.group_len;
         let head = self.kv_head * group_len + column % group_len;
         let start = (column / group_len * self.heads.num_heads + head) * self.heads.head_dim;
         start..start + self.heads.head_dim
     }
+}
+
+/// What the columns of a sequence see of it.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    /// The position of the first column.
+    start: usize,
+    group_len: usize,
+    window: Option<u32>,
+}
+
+impl View {
+    fn new(heads: &Heads, spec: &AttentionSpec, sequence: &AttentionSequence<'_>) -> Self {
+        Self { start: sequence.start, group_len: heads.group_len(), window: spec.window }
+    }
 
     /// The positions of the keys that a column sees.
-    fn visible(&self, column: usize) -> Range<usize> {
-        let end = self.sequence.start + column / self.heads.group_len() + 1;
-        let start = self.spec.window.map_or(0, |window| end.saturating_sub(window as usize));
+    fn positions(&self, column: usize) -> Range<usize> {
+        let end = self.start + column / self.group_len + 1;
+        let start = self.window.map_or(0, |window| end.saturating_sub(window as usize));
         start..end
     }
 
     /// The blocks, counted in the sequence, in which some of `columns` see something.
-    fn visible_blocks(&self, columns: Range<usize>) -> Range<usize> {
-        let (start, end) = (self.visible(columns.start).start, self.visible(columns.end - 1).end);
-        start / BLOCK_SIZE..end.div_ceil(BLOCK_SIZE)
-    }
-}
-
-/// One thing for a thread to do.
-#[derive(Debug)]
-struct Item {
-    sequence: usize,
-    first_token: usize,
-    kv_head: usize,
-    columns: Range<usize>,
-    /// How many pairs of a column and a block it has, by which items are ordered.
-    cost: usize,
-}
-
-/// How many numbers the columns of one item may have: queries and outputs stay in the L2 cache.
-const MAX_ITEM_VALUES: usize = 6144;
-
-/// Cuts the columns of all sequences and key-value heads into items, the longest first.
-fn plan(heads: &Heads, sequences: &[AttentionSequence<'_>], num_threads: usize) -> Vec<Item> {
-    let num_columns: Vec<usize> =
-        sequences.iter().map(|sequence| sequence.num_tokens * heads.group_len()).collect();
-    let num_items = |columns_per_item: usize| {
-        let per_head: usize = num_columns.iter().map(|n| n.div_ceil(columns_per_item)).sum();
-        per_head * heads.num_kv_heads
-    };
-    // Columns that stay together share the reading of keys and values, so they are separated only
-    // as far as it takes to give every thread something to do.
-    let widest = num_columns.iter().copied().max().unwrap_or(0);
-    let mut columns_per_item = (MAX_ITEM_VALUES / heads.head_dim).min(widest).max(1);
-    while columns_per_item > 1 && num_items(columns_per_item) < num_threads {
-        columns_per_item = columns_per_item.div_ceil(2);
+    fn blocks(&self, columns: &Range<usize>) -> Range<usize> {
+        self.units(columns, BLOCK_SIZE)
     }
 
-    let mut items = Vec::with_capacity(num_items(columns_per_item));
-    let mut first_token = 0;
-    for (index, (sequence, &num_columns)) in sequences.iter().zip(&num_columns).enumerate() {
-        for start in (0..num_columns).step_by(columns_per_item) {
-            let columns = start..(start + columns_per_item).min(num_columns);
-            let last_position = sequence.start + (columns.end - 1) / heads.group_len();
-            let cost = columns.len() * (last_position / BLOCK_SIZE + 1);
-            items.extend((0..heads.num_kv_heads).map(|kv_head| Item {
-                sequence: index,
-                first_token,
-                kv_head,
-                columns: columns.clone(),
-                cost,
-            }));
-        }
-        first_token += sequence.num_tokens;
+    /// The spans in which some of `columns` see something.
+    fn spans(&self, columns: &Range<usize>) -> Range<usize> {
+        self.units(columns, SPAN)
     }
-    items.sort_by_key(|item| std::cmp::Reverse(item.cost));
-    items
+
+    fn units(&self, columns: &Range<usize>, unit_len: usize) -> Range<usize> {
+        let (first, last) = (self.positions(columns.start), self.positions(columns.end - 1));
+        first.start / unit_len..last.end.div_ceil(unit_len)
+    }
 }
 
 fn check(

@@ -21,6 +21,13 @@ pub enum Error {
         name: String,
     },
 
+    /// A type's name was not one of `f16`, `q8_0`.
+    #[error("unknown type of keys and values {name:?}, known are f16 and q8_0")]
+    UnknownKvType {
+        /// What was written.
+        name: String,
+    },
+
     /// The system refused memory.
     #[error("could not allocate {num_bytes} bytes for {what}")]
     OutOfMemory {

@@ -1,31 +1,79 @@
 //! Holds the keys and values of past tokens in blocks, laid out for attention.
 //!
 //! One block holds [`BLOCK_SIZE`] tokens of all layers and heads. The part of a block that belongs
-//! to one layer and one head is contiguous:
+//! to one layer and one head is contiguous, and made of lines of 64 bytes. As f16:
 //!
 //! ```text
-//! keys    (head_dim, 32 tokens)          f16: one line is one dimension of all tokens
-//! values  (32 tokens, padded head_dim)   f16: one line is 32 dimensions of one token
+//! keys    (head_dim, 32 tokens)          one line is one dimension of all tokens
+//! values  (32 tokens, padded head_dim)   one line is 32 dimensions of one token
 //! ```
 //!
 //! so that both products of attention read lines of 32 numbers in order. The last line of a token's
-//! values is filled up with zeros.
+//! values is filled up with zeros. As codes of 8 bits: see [`q8_0`].
 
-use std::ops::Range;
+pub(crate) mod q8_0;
+
+use std::{fmt, ops::Range, str::FromStr};
 
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::{Compute, Error, memory::Zeroed, pool::SharedSlice};
+use crate::{
+    Compute, Error,
+    memory::{Zero, Zeroed},
+    pool::SharedSlice,
+};
 
 /// How many tokens a block holds.
 pub const BLOCK_SIZE: usize = 32;
 
-/// How many numbers a line of keys or values has.
+/// How many numbers a line of f16 has.
 pub(crate) const LINE: usize = BLOCK_SIZE;
+
+/// How keys and values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvType {
+    /// Numbers of 16 bits.
+    #[default]
+    F16,
+    /// Codes of 8 bits with an f16 scale: one for every 32 numbers of a key, and one for a value.
+    /// Takes 52 to 53 % of the memory where `head_dim` is a multiple of 32.
+    Q8_0,
+}
+
+impl KvType {
+    /// Every type, the default first.
+    pub const ALL: [Self; 2] = [Self::F16, Self::Q8_0];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for KvType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|kv_type| kv_type.name() == name)
+            .ok_or_else(|| Error::UnknownKvType { name: name.to_owned() })
+    }
+}
 
 /// The dimensions of a [`KvStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
+    /// How keys and values are stored.
+    pub kv_type: KvType,
     /// How many layers keep keys and values.
     pub num_layers: usize,
     /// How many blocks there are. Each holds [`BLOCK_SIZE`] tokens in every layer.
@@ -40,39 +88,53 @@ impl KvShape {
     /// How much memory a store of this shape takes once all of it has been written; `usize::MAX`
     /// where the number does not fit, which no budget allows.
     pub fn num_bytes(&self) -> usize {
-        self.num_values().map_or(usize::MAX, |values| values.saturating_mul(size_of::<f16>()))
+        self.num_lines().map_or(usize::MAX, |lines| lines.saturating_mul(LINE_BYTES))
     }
 
-    fn num_values(&self) -> Option<usize> {
-        let padded = self.head_dim.checked_next_multiple_of(LINE)?;
-        let head_len = self.head_dim.checked_add(padded)?.checked_mul(BLOCK_SIZE)?;
-        head_len
+    fn num_lines(&self) -> Option<usize> {
+        let Lines { keys, values } = self.lines_per_head()?;
+        keys.checked_add(values)?
             .checked_mul(self.num_kv_heads)?
             .checked_mul(self.num_blocks)?
             .checked_mul(self.num_layers)
     }
 
-    /// The values of a token, filled up to whole lines.
-    fn value_len(&self) -> usize {
-        self.head_dim.next_multiple_of(LINE)
-    }
-
-    fn keys_len(&self) -> usize {
-        self.head_dim * BLOCK_SIZE
-    }
-
-    /// Keys and values of one block, layer and head.
-    fn head_len(&self) -> usize {
-        self.keys_len() + self.value_len() * BLOCK_SIZE
+    /// The lines of one block, layer and head. `None` where a number does not fit.
+    fn lines_per_head(&self) -> Option<Lines> {
+        let num_groups = self.head_dim.div_ceil(LINE);
+        Some(match self.kv_type {
+            KvType::F16 => {
+                Lines { keys: self.head_dim, values: BLOCK_SIZE.checked_mul(num_groups)? }
+            }
+            KvType::Q8_0 => Lines {
+                keys: q8_0::GROUP_LINES.checked_mul(num_groups)?,
+                values: q8_0::CODE_LINES.checked_mul(num_groups)?.checked_add(1)?,
+            },
+        })
     }
 }
 
-/// The keys and values of past tokens, as f16, in blocks that belong to whoever holds their index.
+const LINE_BYTES: usize = 64;
+
+/// A count of lines.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    keys: usize,
+    values: usize,
+}
+
+/// The keys and values of past tokens, in blocks that belong to whoever holds their index.
 ///
 /// Memory is reserved at once and taken up as blocks are first written.
 pub struct KvStore {
     shape: KvShape,
-    data: Zeroed<f16>, // (num_layers, num_blocks, num_kv_heads, head_len)
+    lines: Lines,
+    data: Data, // (num_layers, num_blocks, num_kv_heads, lines of a head)
+}
+
+enum Data {
+    F16(Zeroed<[f16; LINE]>),
+    Q8_0(Zeroed<q8_0::Line>),
 }
 
 impl KvStore {
@@ -84,12 +146,18 @@ impl KvStore {
     /// names the bytes, when the system refuses them.
     pub fn new(shape: KvShape) -> Result<Self, Error> {
         const WHAT: &str = "the KV cache";
-        let KvShape { num_layers, num_blocks, num_kv_heads, head_dim } = shape;
-        let num_values = shape.num_values().ok_or_else(|| {
+        let KvShape { num_layers, num_blocks, num_kv_heads, head_dim, .. } = shape;
+        let too_large = || {
             let factors = vec![num_layers, num_blocks, num_kv_heads, BLOCK_SIZE, head_dim, 4];
             Error::SizeOverflow { what: WHAT, factors }
-        })?;
-        Ok(Self { shape, data: Zeroed::new(num_values, WHAT)? })
+        };
+        let num_lines = shape.num_lines().ok_or_else(too_large)?;
+        let lines = shape.lines_per_head().ok_or_else(too_large)?;
+        let data = match shape.kv_type {
+            KvType::F16 => Data::F16(Zeroed::new(num_lines, WHAT)?),
+            KvType::Q8_0 => Data::Q8_0(Zeroed::new(num_lines, WHAT)?),
+        };
+        Ok(Self { shape, lines, data })
     }
 
     /// The dimensions it was made with.
@@ -99,16 +167,17 @@ impl KvStore {
 
     /// How much memory is reserved.
     pub fn num_bytes(&self) -> usize {
-        self.data.len() * size_of::<f16>()
+        self.shape.num_bytes()
     }
 
     /// Writes the keys and values of some tokens of one layer.
     ///
     /// `slots` names each token's place, `block * BLOCK_SIZE + offset`. `k` and `v` are
-    /// `(slots.len(), num_kv_heads, head_dim)`. Numbers are rounded to f16; those beyond its range
-    /// become its largest, 65,504, so that a reused block never holds an infinity.
+    /// `(slots.len(), num_kv_heads, head_dim)`. Numbers are rounded to what the store holds; those
+    /// beyond the range of f16 become its largest, 65,504, so that a reused block never holds an
+    /// infinity.
     pub fn write(&mut self, compute: &Compute, layer: usize, slots: &[u32], k: &[f32], v: &[f32]) {
-        let KvShape { num_layers, num_blocks, num_kv_heads, head_dim } = self.shape;
+        let KvShape { num_layers, num_blocks, num_kv_heads, head_dim, .. } = self.shape;
         let token_len = num_kv_heads * head_dim;
         assert!(layer < num_layers, "layer {layer} of a store of {num_layers}");
         assert_eq!(k.len(), slots.len() * token_len, "every token must bring its keys");
@@ -118,31 +187,25 @@ impl KvStore {
             assert!(block < num_blocks, "slot {slot} is in block {block} of {num_blocks}");
         }
 
-        let shape = self.shape;
-        let layer_start = self.head_range(layer, 0, 0).start;
-        let data = SharedSlice::new(self.data.as_mut_slice());
-        let write_head = |head: usize| {
-            let mut scratch = vec![f16::ZERO; head_dim];
-            for (i, &slot) in slots.iter().enumerate() {
-                let (block, offset) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
-                let start = layer_start + (block * num_kv_heads + head) * shape.head_len();
-                // SAFETY: parts of two heads do not overlap, and one call handles a head's tokens
-                // one after the other.
-                let part = unsafe { data.slice_mut(start..start + shape.head_len()) };
-                let (keys, values) = part.split_at_mut(shape.keys_len());
-                let input = i * token_len + head * head_dim..i * token_len + (head + 1) * head_dim;
-                to_f16(&k[input.clone()], &mut scratch);
-                for (line, key) in keys.as_chunks_mut::<LINE>().0.iter_mut().zip(&scratch) {
-                    line[offset] = *key;
-                }
-                to_f16(&v[input], &mut values[offset * shape.value_len()..][..head_dim]);
-            }
+        let num_key_lines = self.lines.keys;
+        let tokens = Tokens {
+            slots,
+            k,
+            v,
+            num_kv_heads,
+            head_dim,
+            layer_start: self.head_range(layer, 0, 0).start,
+            head_len: self.head_len(),
         };
-        // A few tokens take less time than handing them out.
-        if slots.len() <= 4 {
-            (0..num_kv_heads).for_each(write_head);
-        } else {
-            compute.pool.run(num_kv_heads, write_head);
+        match &mut self.data {
+            Data::F16(data) => tokens.write(compute, data, |lines, offset, k, v| {
+                let (keys, values) = lines.split_at_mut(num_key_lines);
+                write_f16(keys, values, offset, k, v);
+            }),
+            Data::Q8_0(data) => tokens.write(compute, data, |lines, offset, k, v| {
+                let (keys, values) = lines.split_at_mut(num_key_lines);
+                q8_0::write(keys, values, offset, k, v);
+            }),
         }
     }
 
@@ -152,36 +215,150 @@ impl KvStore {
         let (source, target) = (source as usize, target as usize);
         assert!(source < num_blocks, "block {source} of a store of {num_blocks}");
         assert!(target < num_blocks, "block {target} of a store of {num_blocks}");
-        let block_len = num_kv_heads * self.shape.head_len();
+        let block_len = num_kv_heads * self.head_len();
         for layer in 0..num_layers {
             let start = self.head_range(layer, source, 0).start;
             let target = self.head_range(layer, target, 0).start;
-            self.data.as_mut_slice().copy_within(start..start + block_len, target);
+            let source = start..start + block_len;
+            match &mut self.data {
+                Data::F16(data) => data.as_mut_slice().copy_within(source, target),
+                Data::Q8_0(data) => data.as_mut_slice().copy_within(source, target),
+            }
         }
     }
 
-    /// The keys, `(head_dim, 32)`, and values, `(32, padded head_dim)`, of one block, layer and head.
-    pub(crate) fn keys_and_values(
+    /// The lines of one block, layer and head of a store of f16.
+    pub(crate) fn f16(&self, layer: usize, block: usize, head: usize) -> F16Block<'_> {
+        let Data::F16(data) = &self.data else { unreachable!("a store of {}", self.shape.kv_type) };
+        let range = self.head_range(layer, block, head);
+        let (keys, values) = data.slice(range.start, range.len()).split_at(self.lines.keys);
+        F16Block { keys, values }
+    }
+
+    /// The lines of one block, layer and head of a store of codes.
+    pub(crate) fn q8_0(&self, layer: usize, block: usize, head: usize) -> q8_0::Block<'_> {
+        let Data::Q8_0(data) = &self.data else {
+            unreachable!("a store of {}", self.shape.kv_type)
+        };
+        let range = self.head_range(layer, block, head);
+        let (keys, values) = data.slice(range.start, range.len()).split_at(self.lines.keys);
+        q8_0::Block { keys, values }
+    }
+
+    /// Reads one token's key and value of a layer and head, each `head_dim` long.
+    pub(crate) fn read(
         &self,
         layer: usize,
-        block: usize,
+        slot: usize,
         head: usize,
-    ) -> (&[[f16; LINE]], &[[f16; LINE]]) {
-        let range = self.head_range(layer, block, head);
-        let (lines, _) = self.data.slice(range.start, range.len()).as_chunks::<LINE>();
-        lines.split_at(self.shape.head_dim)
+        key: &mut [f32],
+        value: &mut [f32],
+    ) {
+        let (block, offset) = (slot / BLOCK_SIZE, slot % BLOCK_SIZE);
+        match self.shape.kv_type {
+            KvType::F16 => self.f16(layer, block, head).read(offset, key, value),
+            KvType::Q8_0 => self.q8_0(layer, block, head).read(offset, key, value),
+        }
+    }
+
+    /// How many lines a block has for one layer and head.
+    fn head_len(&self) -> usize {
+        self.lines.keys + self.lines.values
     }
 
     fn head_range(&self, layer: usize, block: usize, head: usize) -> Range<usize> {
         let KvShape { num_blocks, num_kv_heads, .. } = self.shape;
         let index = (layer * num_blocks + block) * num_kv_heads + head;
-        index * self.shape.head_len()..(index + 1) * self.shape.head_len()
+        index * self.head_len()..(index + 1) * self.head_len()
     }
 }
 
-impl std::fmt::Debug for KvStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for KvStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KvStore").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+
+/// Tokens to be written into one layer.
+struct Tokens<'a> {
+    slots: &'a [u32],
+    k: &'a [f32], // (slots.len(), num_kv_heads, head_dim)
+    v: &'a [f32], // (slots.len(), num_kv_heads, head_dim)
+    num_kv_heads: usize,
+    head_dim: usize,
+    /// The layer's first line.
+    layer_start: usize,
+    /// How many lines a block has for one layer and head.
+    head_len: usize,
+}
+
+impl Tokens<'_> {
+    /// Calls `write_token` with the lines of each token's block, one head at a time, the token's
+    /// place in the block, its key and its value.
+    fn write<T: Zero>(
+        &self,
+        compute: &Compute,
+        data: &mut Zeroed<T>,
+        write_token: impl Fn(&mut [T], usize, &[f32], &[f32]) + Sync,
+    ) {
+        let Self { slots, k, v, num_kv_heads, head_dim, layer_start, head_len } = *self;
+        let data = SharedSlice::new(data.as_mut_slice());
+        let write_head = |head: usize| {
+            for (i, &slot) in slots.iter().enumerate() {
+                let (block, offset) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
+                let start = layer_start + (block * num_kv_heads + head) * head_len;
+                // SAFETY: parts of two heads do not overlap, and one call handles a head's tokens
+                // one after the other.
+                let lines = unsafe { data.slice_mut(start..start + head_len) };
+                let input = (i * num_kv_heads + head) * head_dim..;
+                write_token(lines, offset, &k[input.clone()][..head_dim], &v[input][..head_dim]);
+            }
+        };
+        // A few tokens take less time than handing them out.
+        if slots.len() <= 4 {
+            (0..num_kv_heads).for_each(write_head);
+        } else {
+            compute.pool.run(num_kv_heads, write_head);
+        }
+    }
+}
+
+/// Keys and values of one block, layer and head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct F16Block<'a> {
+    pub(crate) keys: &'a [[f16; LINE]],   // (head_dim)
+    pub(crate) values: &'a [[f16; LINE]], // (32, lines of a value)
+}
+
+impl F16Block<'_> {
+    fn read(&self, offset: usize, key: &mut [f32], value: &mut [f32]) {
+        for (key, line) in key.iter_mut().zip(self.keys) {
+            *key = line[offset].to_f32();
+        }
+        let token = self.values.chunks_exact(self.values.len() / BLOCK_SIZE).nth(offset);
+        for (value, stored) in value.iter_mut().zip(token.unwrap_or_default().as_flattened()) {
+            *value = stored.to_f32();
+        }
+    }
+}
+
+fn write_f16(
+    keys: &mut [[f16; LINE]],
+    values: &mut [[f16; LINE]],
+    offset: usize,
+    k: &[f32],
+    v: &[f32],
+) {
+    let mut halves = [f16::ZERO; LINE];
+    for (lines, k) in keys.chunks_mut(LINE).zip(k.chunks(LINE)) {
+        to_f16(k, &mut halves[..k.len()]);
+        for (line, half) in lines.iter_mut().zip(&halves) {
+            line[offset] = *half;
+        }
+    }
+    let lines_per_value = values.len() / BLOCK_SIZE;
+    for (line, v) in values[offset * lines_per_value..].iter_mut().zip(v.chunks(LINE)) {
+        to_f16(v, &mut line[..v.len()]);
     }
 }
 
@@ -198,102 +375,4 @@ fn to_f16(values: &[f32], out: &mut [f16]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{cpu::Cpu, test_data::Random};
-
-    const SHAPE: KvShape = KvShape { num_layers: 2, num_blocks: 5, num_kv_heads: 3, head_dim: 40 };
-
-    /// Reads a token back as `(num_kv_heads, head_dim)`.
-    fn read(store: &KvStore, layer: usize, slot: u32) -> (Vec<f16>, Vec<f16>) {
-        let (block, offset) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
-        let KvShape { num_kv_heads, head_dim, .. } = store.shape();
-        let (mut k, mut v) = (Vec::new(), Vec::new());
-        for head in 0..num_kv_heads {
-            let (keys, values) = store.keys_and_values(layer, block, head);
-            k.extend(keys.iter().map(|line| line[offset]));
-            let padded = store.shape().value_len();
-            v.extend(&values.as_flattened()[offset * padded..][..head_dim]);
-        }
-        (k, v)
-    }
-
-    fn halves(values: &[f32]) -> Vec<f16> {
-        values.iter().map(|&value| f16::from_f32(value)).collect()
-    }
-
-    #[test]
-    fn a_token_is_found_where_it_was_written() {
-        let token_len = SHAPE.num_kv_heads * SHAPE.head_dim;
-        for slots in [vec![], vec![33], vec![159, 0, 32, 31, 64, 7], (0..160).rev().collect()] {
-            let compute = Compute::new(Cpu::detect(), 3);
-            let mut store = KvStore::new(SHAPE).unwrap();
-            let mut random = Random::new(11);
-            let k = random.values(slots.len() * token_len, 8.0);
-            let v = random.values(slots.len() * token_len, 8.0);
-            store.write(&compute, 1, &slots, &k, &v);
-            for (i, &slot) in slots.iter().enumerate() {
-                let part = i * token_len..(i + 1) * token_len;
-                let expected = (halves(&k[part.clone()]), halves(&v[part]));
-                assert_eq!(read(&store, 1, slot), expected, "slot {slot}");
-                let zeros = vec![f16::ZERO; token_len];
-                assert_eq!(read(&store, 0, slot), (zeros.clone(), zeros), "the other layer");
-            }
-        }
-    }
-
-    #[test]
-    fn a_copied_block_holds_the_same_in_every_layer() {
-        let compute = Compute::new(Cpu::detect(), 1);
-        let mut store = KvStore::new(SHAPE).unwrap();
-        let token_len = SHAPE.num_kv_heads * SHAPE.head_dim;
-        let mut random = Random::new(12);
-        for layer in 0..SHAPE.num_layers {
-            let (k, v) = (random.values(token_len, 1.0), random.values(token_len, 1.0));
-            store.write(&compute, layer, &[2 * 32 + 9], &k, &v);
-        }
-        store.copy_block(2, 4);
-        for layer in 0..SHAPE.num_layers {
-            assert_eq!(read(&store, layer, 4 * 32 + 9), read(&store, layer, 2 * 32 + 9));
-        }
-        assert_ne!(read(&store, 0, 4 * 32 + 9), read(&store, 1, 4 * 32 + 9));
-    }
-
-    #[test]
-    fn what_is_stored_is_finite() {
-        let compute = Compute::new(Cpu::detect(), 1);
-        let shape = KvShape { num_layers: 1, num_blocks: 1, num_kv_heads: 1, head_dim: 6 };
-        let mut store = KvStore::new(shape).unwrap();
-        let wild = [f32::INFINITY, f32::NEG_INFINITY, 1e9, -65_520.0, f32::NAN, 65_504.0];
-        store.write(&compute, 0, &[3], &wild, &wild);
-        let (k, v) = read(&store, 0, 3);
-        let is_largest = |value: &f16| [f16::MIN, f16::MAX].contains(value);
-        assert!(k.iter().chain(&v).all(is_largest), "{k:?} {v:?}");
-        assert_eq!(v[1], f16::MIN);
-    }
-
-    #[test]
-    fn a_size_is_told_and_an_impossible_one_refused() {
-        let bytes = 2 * 5 * 3 * 32 * (40 + 64) * 2;
-        assert_eq!(SHAPE.num_bytes(), bytes);
-        assert_eq!(KvStore::new(SHAPE).unwrap().num_bytes(), bytes);
-
-        let large = KvShape { num_blocks: 1 << 40, ..SHAPE };
-        let num_bytes = large.num_bytes();
-        let error = KvStore::new(large).expect_err("a petabyte");
-        assert_eq!(error, Error::OutOfMemory { what: "the KV cache", num_bytes });
-        assert!(error.to_string().contains(&num_bytes.to_string()), "{error}");
-
-        let impossible = KvShape { num_blocks: usize::MAX / 2, ..SHAPE };
-        assert_eq!(impossible.num_bytes(), usize::MAX);
-        assert!(matches!(KvStore::new(impossible), Err(Error::SizeOverflow { .. })));
-    }
-
-    #[test]
-    #[should_panic(expected = "slot 160 is in block 5 of 5")]
-    fn a_slot_beyond_the_last_block_is_a_bug() {
-        let token = vec![0.0; SHAPE.num_kv_heads * SHAPE.head_dim];
-        let compute = Compute::new(Cpu::detect(), 1);
-        KvStore::new(SHAPE).unwrap().write(&compute, 0, &[160], &token, &token);
-    }
-}
+mod tests;

@@ -62,7 +62,7 @@ pub use cpu::{Cpu, CpuLevel};
 pub use elementwise::{add, add_bias, gelu_tanh_mul, scale, silu_mul, softcap};
 pub use error::Error;
 pub use freed_memory::{return_free_pages, return_freed_memory};
-pub use kv_store::{BLOCK_SIZE, KvShape, KvStore};
+pub use kv_store::{BLOCK_SIZE, KvShape, KvStore, KvType};
 pub use matmul::matmul;
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use pool::{StripMut, ThreadPool};

@@ -30,6 +30,8 @@ pub(crate) unsafe trait Zero: Copy + Send + Sync {}
 unsafe impl Zero for u8 {}
 // SAFETY: every pattern of bits is an `f16`, which is aligned to 2 bytes.
 unsafe impl Zero for f16 {}
+// SAFETY: an array is its items one after the other, and aligned as one of them.
+unsafe impl<T: Zero, const N: usize> Zero for [T; N] {}
 
 /// `len` zeros, aligned to a cache line.
 ///

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use brisk_formats::{GgufFile, TensorInfo, TensorType};
-use brisk_kernels::{Compute, PackedMatrix, WeightType, dequantize_row};
+use brisk_kernels::{Compute, KvType, PackedMatrix, WeightType, dequantize_row};
 
 use crate::{
     config::ModelConfig,
@@ -21,6 +21,8 @@ pub struct LoadOptions {
     pub max_model_len: Option<usize>,
     /// Tokens that the KV cache holds over all sequences; `None` is one full context.
     pub num_kv_cache_tokens: Option<usize>,
+    /// How the KV cache stores numbers.
+    pub kv_cache_type: KvType,
     /// Tokens of one step at most, which sizes the activations.
     pub max_num_batched_tokens: usize,
     /// Rows of logits of one step at most.

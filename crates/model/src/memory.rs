@@ -1,7 +1,7 @@
 //! What a model will occupy, added up before anything is allocated.
 
 use brisk_formats::{GgufFile, TensorInfo};
-use brisk_kernels::KvShape;
+use brisk_kernels::{KvShape, KvType};
 
 use crate::{BLOCK_SIZE, LoadError, LoadOptions, ModelConfig};
 
@@ -21,6 +21,8 @@ pub struct MemoryPlan {
     pub max_model_len: usize,
     /// Blocks of the KV cache.
     pub num_kv_blocks: usize,
+    /// How the KV cache stores numbers.
+    pub kv_cache_type: KvType,
 }
 
 impl MemoryPlan {
@@ -39,8 +41,14 @@ impl MemoryPlan {
         let num_tokens = options.num_kv_cache_tokens.unwrap_or(max_model_len).max(max_model_len);
         let num_kv_blocks = num_tokens.div_ceil(BLOCK_SIZE) + 1;
         let weight_bytes = file.tensors().iter().map(packed_bytes).fold(0, u64::saturating_add);
-        let mut plan =
-            Self { weight_bytes, kv_cache_bytes: 0, buffer_bytes: 0, max_model_len, num_kv_blocks };
+        let mut plan = Self {
+            weight_bytes,
+            kv_cache_bytes: 0,
+            buffer_bytes: 0,
+            max_model_len,
+            num_kv_blocks,
+            kv_cache_type: options.kv_cache_type,
+        };
         plan.kv_cache_bytes = plan.kv_shape(config).num_bytes() as u64;
         plan.buffer_bytes = buffer_bytes(config, options);
         match options.available_bytes {
@@ -63,25 +71,25 @@ impl MemoryPlan {
     }
 
     pub(crate) fn kv_shape(&self, config: &ModelConfig) -> KvShape {
-        KvShape {
-            num_layers: config.num_layers,
-            num_blocks: self.num_kv_blocks,
-            num_kv_heads: config.num_kv_heads,
-            head_dim: config.head_dim,
-        }
+        config.kv_shape(self.kv_cache_type, self.num_kv_blocks)
     }
 }
 
 impl ModelConfig {
-    /// Bytes of one token's keys and values over all layers, as the KV cache stores them.
-    pub fn kv_bytes_per_token(&self) -> u64 {
-        let block = KvShape {
+    /// Bytes of one token's keys and values over all layers, in a KV cache of this type, rounded up.
+    pub fn kv_bytes_per_token(&self, kv_cache_type: KvType) -> u64 {
+        let block = self.kv_shape(kv_cache_type, 1);
+        block.num_bytes().div_ceil(BLOCK_SIZE).max(1) as u64
+    }
+
+    fn kv_shape(&self, kv_type: KvType, num_blocks: usize) -> KvShape {
+        KvShape {
+            kv_type,
             num_layers: self.num_layers,
-            num_blocks: 1,
+            num_blocks,
             num_kv_heads: self.num_kv_heads,
             head_dim: self.head_dim,
-        };
-        (block.num_bytes() / BLOCK_SIZE).max(1) as u64
+        }
     }
 }
 

@@ -60,6 +60,7 @@ fn load(file: &Arc<GgufFile>, cpu: Cpu, num_threads: usize) -> Model {
         compute: Arc::new(Compute::new(cpu, num_threads)),
         max_model_len: Some(128),
         num_kv_cache_tokens: Some(512),
+        kv_cache_type: brisk_kernels::KvType::F16,
         max_num_batched_tokens: 128,
         max_num_logits: 128,
         available_bytes: None,

@@ -61,7 +61,8 @@ fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
     let mut config = config.clone();
     config.max_model_len = Some(room);
     let num_tokens = (args.sequences * num_blocks * BLOCK_SIZE) as u64;
-    config.kv_cache_bytes = Some(num_tokens.saturating_mul(facts.kv_bytes_per_token()));
+    config.kv_cache_bytes =
+        Some(num_tokens.saturating_mul(facts.kv_bytes_per_token(config.kv_cache_type)));
     // The tokenizer is not used here and loaded all the same: no first token comes without it.
     let (_tokenizer, mut model) =
         loading::load_with_tokenizer(&config, &opened, &compute, args.sequences)?;

@@ -150,10 +150,11 @@ fn memory(config: &Config, file: &GgufFile, model: &ModelConfig) -> Vec<(String,
         pair(
             "  KV cache",
             format!(
-                "{} ({} tokens each, {seqs} at full length, {} per token)",
+                "{} ({} tokens each, {seqs} at full length, {} per token as {})",
                 show_bytes(plan.kv_cache_bytes),
                 plan.max_model_len,
-                show_bytes(model.kv_bytes_per_token())
+                show_bytes(model.kv_bytes_per_token(config.kv_cache_type)),
+                config.kv_cache_type
             ),
         ),
         pair("  buffers", format!("about {}", show_bytes(plan.buffer_bytes))),

@@ -119,7 +119,8 @@ async fn run_engine(
         let (config, opened) = (Arc::clone(&config), Arc::clone(&opened));
         move || {
             let is_shared = config.cache_file.is_some() || config.cache_redis_url.is_some();
-            identity(&opened.file, loading::cpu(&config)?, config.response_cache && is_shared)
+            let is_shared = config.response_cache && is_shared;
+            identity(&opened.file, loading::cpu(&config)?, config.kv_cache_type, is_shared)
                 .context("reading the model")
         }
     });

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use brisk_kernels::CpuLevel;
+use brisk_kernels::{CpuLevel, KvType};
 use brisk_server::AssistantDefaults;
 use thiserror::Error;
 
@@ -63,6 +63,7 @@ pub(crate) struct Config {
     pub(crate) max_num_seqs: usize,
     pub(crate) max_queued_requests: usize,
     pub(crate) kv_cache_bytes: Option<u64>,
+    pub(crate) kv_cache_type: KvType,
     pub(crate) address: SocketAddr,
     pub(crate) api_keys: Vec<String>,
     pub(crate) max_body_bytes: usize,
@@ -109,6 +110,11 @@ impl Config {
             max_num_seqs: count(&s::MAX_NUM_SEQS)?,
             max_queued_requests: count(&s::MAX_QUEUED_REQUESTS)?,
             kv_cache_bytes: raw.number(&s::KV_CACHE_BYTES)?,
+            // Every word of the choice is a type.
+            kv_cache_type: raw
+                .text(&s::KV_CACHE_TYPE)?
+                .and_then(|it| it.parse().ok())
+                .unwrap_or_default(),
             address: SocketAddr::new(host(raw)?, port),
             api_keys: raw.list(&s::API_KEYS)?,
             max_body_bytes: count(&s::MAX_BODY_BYTES)?,

@@ -1,5 +1,7 @@
 //! Rows of sources, and the value and origin, or the refusal, that must come of them.
 
+use brisk_kernels::KvType;
+
 use super::{
     Config, ConfigError, RawConfig, Sources,
     settings::{self, DefaultValue, Setting},
@@ -269,6 +271,20 @@ fn variables_that_kubernetes_makes_for_a_service_called_brisk_do_no_harm() {
     check(&rows, &settings::PORT, "8080", "default");
     let (raw, _) = config(&rows).unwrap();
     assert_eq!(raw.strange_variables, ["BRISK_PORT", "BRISK_PROT (did you mean BRISK_PORT?)"]);
+}
+
+#[test]
+fn every_type_of_keys_and_values_can_be_set() {
+    let settings::Kind::Choice(words) = settings::KV_CACHE_TYPE.kind else { panic!("no choice") };
+    assert_eq!(words, KvType::ALL.map(|it| it.to_string()));
+    for kv_type in KvType::ALL {
+        let (_, config) = config(&[&format!("env BRISK_KV_CACHE_TYPE={kv_type}")]).unwrap();
+        assert_eq!(config.kv_cache_type, kv_type);
+    }
+    refused(
+        &["file kv_cache_type = \"q4_0\""],
+        "kv_cache_type is \"q4_0\" (brisk.toml, line 1), it must be one of f16, q8_0",
+    );
 }
 
 #[test]

@@ -164,11 +164,14 @@ fn inspect_tells_what_is_in_the_file_and_what_it_needs() {
         "gpt2 (gpt-2)",
         "<|end|>",
         "256 tokens each, 2 at full length",
+        "per token as f16",
         "it fits",
         "tokenizer.ggml.tokens",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
     }
+    let text = place.output("inspect tiny.gguf --kv-cache-type q8_0");
+    assert!(text.contains("per token as q8_0"), "{text}");
 }
 
 #[test]

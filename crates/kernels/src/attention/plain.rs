@@ -7,24 +7,33 @@ use half::f16;
 
 use super::{
     ColumnWork, Emit,
-    tile::{Lines, Products, larger, reduce},
+    formats::{F16, MAX_WEIGHT_CODE, Q8, QueryGroup},
+    tile::{Pair, Products, larger, reduce},
 };
-use crate::{BLOCK_SIZE, kv_store::LINE};
+use crate::{
+    BLOCK_SIZE,
+    kv_store::{
+        F16Block, LINE,
+        q8_0::{self, Block, CODE_LINES, GROUP, GROUP_LINES, KEY_ZERO, NEGLIGIBLE},
+    },
+};
 
-/// The reference: all scores, their softmax, the weighted sum of values.
+/// The reference: all scores, their softmax, the weighted sum of values, all in f32 whatever keys
+/// and values are stored as. It knows no parts.
 pub(super) fn attend(work: &ColumnWork<'_>, emit: Emit<'_>) {
+    let Emit::Results(emit) = emit else { unreachable!("spans are not shared out at this level") };
     let head_dim = work.heads.head_dim;
     let mut scores = Vec::new();
+    let (mut key, mut value) = (vec![0.0; head_dim], vec![0.0; head_dim]);
     let mut result = vec![0.0; head_dim];
     for column in work.columns.clone() {
         let query = &work.q[work.place(column)];
-        let visible = work.visible(column);
+        let visible = work.view.positions(column);
 
         scores.clear();
         for position in visible.clone() {
-            let (keys, _) = block_of(work, position);
-            let offset = position % BLOCK_SIZE;
-            let dot: f32 = query.iter().zip(keys).map(|(q, line)| q * line[offset].to_f32()).sum();
+            read(work, position, &mut key, &mut value);
+            let dot: f32 = query.iter().zip(&key).map(|(q, key)| q * key).sum();
             let score = dot * work.spec.scale;
             scores.push(work.spec.softcap.map_or(score, |cap| cap * (score / cap).tanh()));
         }
@@ -35,11 +44,9 @@ pub(super) fn attend(work: &ColumnWork<'_>, emit: Emit<'_>) {
         for (position, score) in visible.zip(&scores) {
             let weight = (score - largest).exp();
             sum += weight;
-            let (_, values) = block_of(work, position);
-            let lines_per_token = head_dim.div_ceil(LINE);
-            let lines = &values[position % BLOCK_SIZE * lines_per_token..][..lines_per_token];
-            for (result, value) in result.iter_mut().zip(lines.as_flattened()) {
-                *result += weight * value.to_f32();
+            read(work, position, &mut key, &mut value);
+            for (result, value) in result.iter_mut().zip(&value) {
+                *result += weight * value;
             }
         }
         result.iter_mut().for_each(|result| *result /= sum);
@@ -47,23 +54,31 @@ pub(super) fn attend(work: &ColumnWork<'_>, emit: Emit<'_>) {
     }
 }
 
-fn block_of<'a>(work: &ColumnWork<'a>, position: usize) -> (&'a [[f16; LINE]], &'a [[f16; LINE]]) {
-    let block = work.sequence.block_table[position / BLOCK_SIZE];
-    work.store.keys_and_values(work.layer, block as usize, work.kv_head)
+fn read(work: &ColumnWork<'_>, position: usize, key: &mut [f32], value: &mut [f32]) {
+    let block = work.sequence.block_table[position / BLOCK_SIZE] as usize;
+    let slot = block * BLOCK_SIZE + position % BLOCK_SIZE;
+    work.store.read(work.layer, slot, work.kv_head, key, value);
 }
 
-/// The products in a form that the compiler vectorizes.
+/// The products with f16 in a form that the compiler vectorizes.
 #[derive(Clone, Copy)]
-pub(super) struct Plain;
+pub(super) struct PlainF16;
 
-impl Products for Plain {
+impl Products for PlainF16 {
+    type Format = F16;
+
     const MAX_COLUMNS: usize = 4;
 
     #[inline(always)]
-    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
+    fn scores<const N: usize>(
+        self,
+        q: &[[f32; N]],
+        pair: Pair<F16Block<'_>>,
+        out: &mut [[f32; LINE]; N],
+    ) {
         for half in 0..2 {
             let mut sums = [[0.0_f32; LINE / 2]; N];
-            for (q, line) in q.iter().zip(keys.lines) {
+            for (q, line) in q.iter().zip(pair.block.keys) {
                 let line = to_f32(&line.as_chunks::<{ LINE / 2 }>().0[half]);
                 for (sums, q) in sums.iter_mut().zip(q) {
                     for (sum, key) in sums.iter_mut().zip(&line) {
@@ -81,7 +96,7 @@ impl Products for Plain {
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: Lines<'_>,
+        pair: Pair<F16Block<'_>>,
         sums: &mut [[f32; LINE]],
     ) {
         let lines_per_token = sums.len() / N;
@@ -90,7 +105,7 @@ impl Products for Plain {
             let mut group: [[f32; LINE / 2]; N] = std::array::from_fn(|column| {
                 sums[column * lines_per_token + line].as_chunks::<{ LINE / 2 }>().0[half]
             });
-            for (token, values) in values.lines.chunks_exact(lines_per_token).enumerate() {
+            for (token, values) in pair.block.values.chunks_exact(lines_per_token).enumerate() {
                 let values = to_f32(&values[line].as_chunks::<{ LINE / 2 }>().0[half]);
                 for (group, weights) in group.iter_mut().zip(weights) {
                     for (sum, value) in group.iter_mut().zip(&values) {
@@ -109,6 +124,88 @@ impl Products for Plain {
     fn largest(self, line: &[f32; LINE]) -> f32 {
         reduce(*line, larger)
     }
+}
+
+/// The products with codes in plain code: the same integers and the same roundings as with vectors.
+#[derive(Clone, Copy)]
+pub(super) struct PlainQ8;
+
+impl Products for PlainQ8 {
+    type Format = Q8;
+
+    const MAX_COLUMNS: usize = 4;
+
+    #[inline(always)]
+    fn scores<const N: usize>(
+        self,
+        q: &[[QueryGroup; N]],
+        pair: Pair<Block<'_>>,
+        out: &mut [[f32; LINE]; N],
+    ) {
+        *out = [[0.0; LINE]; N];
+        for (groups, lines) in q.iter().zip(pair.block.keys.chunks_exact(GROUP_LINES)) {
+            let scales = widen_scales(&lines[0]);
+            let words = lines[1..].as_flattened().as_chunks::<4>().0.as_chunks::<GROUP>().0;
+            for (out, query) in out.iter_mut().zip(groups) {
+                let mut dots = [0_i32; LINE];
+                for (words, codes) in words.iter().zip(query.codes) {
+                    let codes = codes.to_le_bytes();
+                    for (dot, word) in dots.iter_mut().zip(words) {
+                        for (key, code) in word.iter().zip(codes) {
+                            let key = i32::from(*key) - i32::from(KEY_ZERO);
+                            *dot += key * i32::from(code as i8);
+                        }
+                    }
+                }
+                for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
+                    *out = (dot as f32).mul_add(scale * query.scale, *out);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_values<const N: usize>(
+        self,
+        weights: &[[f32; LINE]; N],
+        pair: Pair<Block<'_>>,
+        sums: &mut [[f32; LINE]],
+    ) {
+        let scales = widen_scales(&pair.block.values[0]);
+        let groups = pair.block.values[1..].chunks_exact(CODE_LINES);
+        let lines_per_value = sums.len() / N;
+        for (weights, sums) in weights.iter().zip(sums.chunks_exact_mut(lines_per_value)) {
+            let weights: [f32; LINE] = std::array::from_fn(|t| weights[t] * scales[t]);
+            let largest = self.largest(&weights);
+            let inverse = if largest > NEGLIGIBLE { MAX_WEIGHT_CODE / largest } else { 0.0 };
+            let factor = largest / MAX_WEIGHT_CODE;
+            let codes = weights.map(|weight| q8_0::round(weight * inverse));
+            for (sums, lines) in sums.iter_mut().zip(groups.clone()) {
+                let words = lines.as_flattened().as_chunks::<4>().0.as_chunks::<GROUP>().0;
+                let mut dots = [0_i32; LINE];
+                for (words, codes) in words.iter().zip(codes.as_chunks::<4>().0) {
+                    for (dot, word) in dots.iter_mut().zip(words) {
+                        for (value, code) in word.iter().zip(codes) {
+                            *dot += i32::from(*value as i8) * code;
+                        }
+                    }
+                }
+                for (sum, dot) in sums.iter_mut().zip(dots) {
+                    *sum = (dot as f32).mul_add(factor, *sum);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, line: &[f32; LINE]) -> f32 {
+        reduce(*line, larger)
+    }
+}
+
+fn widen_scales(line: &q8_0::Line) -> [f32; LINE] {
+    let scales = line.as_chunks::<2>().0;
+    std::array::from_fn(|i| f16::from_le_bytes(scales[i]).to_f32())
 }
 
 /// Widens finite numbers: the exponent is moved by a product with 2^112, which is exact and turns

@@ -8,10 +8,15 @@ use crate::{
 
 /// Scores up to 4 in f32: their error, some 1e-6, is the relative error of a weight; sums of
 /// hundreds of them add less.
-const ATTENTION_TOLERANCE: f32 = 1e-5;
+const F16_TOLERANCE: f32 = 1e-5;
+
+/// Queries up to 3 as codes up to 127: an error of up to 0.012 for each dimension, some 0.005 in a
+/// score and so in a weight. Those of a few keys that share a result's weight remain.
+const Q8_0_TOLERANCE: f32 = 1.2e-2;
 
 #[derive(Debug, Clone)]
 struct Case {
+    kv_type: KvType,
     head_dim: usize,
     num_kv_heads: usize,
     group_len: usize,
@@ -19,6 +24,15 @@ struct Case {
     window: Option<u32>,
     /// Of each sequence: how many tokens are new, and how many come before.
     sequences: Vec<(usize, usize)>,
+}
+
+impl Case {
+    fn tolerance(&self) -> f32 {
+        match self.kv_type {
+            KvType::F16 => F16_TOLERANCE,
+            KvType::Q8_0 => Q8_0_TOLERANCE,
+        }
+    }
 }
 
 /// A case with its random numbers, and the blocks of all sequences shuffled.
@@ -42,7 +56,8 @@ impl Setup {
         let Case { head_dim, num_kv_heads, group_len, softcap, window, .. } = *case;
         let lens: Vec<usize> = case.sequences.iter().map(|(new, start)| new + start).collect();
         let num_blocks: usize = lens.iter().map(|len| len.div_ceil(BLOCK_SIZE) + 1).sum();
-        let shape = KvShape { num_layers: NUM_LAYERS, num_blocks, num_kv_heads, head_dim };
+        let kv_type = case.kv_type;
+        let shape = KvShape { kv_type, num_layers: NUM_LAYERS, num_blocks, num_kv_heads, head_dim };
         let mut store = KvStore::new(shape).unwrap();
 
         let mut free: Vec<u32> = (0..num_blocks as u32).collect();
@@ -65,11 +80,13 @@ impl Setup {
                 .map(|p| table[p / BLOCK_SIZE] * BLOCK_SIZE as u32 + (p % BLOCK_SIZE) as u32)
                 .collect();
             store.write(&compute, LAYER, &slots, &k, &v);
-            let stored = |values: Vec<f32>| {
-                values.into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect()
-            };
-            keys.push(stored(k));
-            values.push(stored(v));
+            let (mut k, mut v) = (vec![0.0; k.len()], vec![0.0; v.len()]);
+            let tokens = k.chunks_mut(head_dim).zip(v.chunks_mut(head_dim));
+            for (i, (k, v)) in tokens.enumerate() {
+                store.read(LAYER, slots[i / num_kv_heads] as usize, i % num_kv_heads, k, v);
+            }
+            keys.push(k);
+            values.push(v);
         }
         let num_heads = num_kv_heads * group_len;
         let num_new: usize = case.sequences.iter().map(|(new, _)| new).sum();
@@ -95,6 +112,47 @@ impl Setup {
         let mut out = vec![f32::NAN; self.q.len()];
         let sequences = self.sequences();
         attention(&compute, &self.store, LAYER, &self.spec, &sequences, &self.q, &mut out);
+        out
+    }
+
+    /// What the products in plain code give, on one thread.
+    fn attend_in_plain_code(&self) -> Vec<f32> {
+        let mut out = vec![f32::NAN; self.q.len()];
+        let sequences = self.sequences();
+        let heads = check(&self.store, LAYER, &self.spec, &sequences, &self.q, &out);
+        let (mut q, mut rest) = (self.q.as_slice(), out.as_mut_slice());
+        for sequence in &sequences {
+            let len = sequence.num_tokens * heads.token_len();
+            let (out, later) = rest.split_at_mut(len);
+            for kv_head in 0..heads.num_kv_heads {
+                let work = ColumnWork {
+                    store: &self.store,
+                    layer: LAYER,
+                    spec: &self.spec,
+                    heads,
+                    sequence,
+                    kv_head,
+                    columns: 0..sequence.num_tokens * heads.group_len(),
+                    view: View::new(&heads, &self.spec, sequence),
+                    q: &q[..len],
+                };
+                if work.columns.is_empty() {
+                    continue;
+                }
+                let mut emit = |column, result: &[f32]| {
+                    out[work.place(column)].copy_from_slice(result);
+                };
+                match self.case.kv_type {
+                    KvType::F16 => {
+                        columns::attend(plain::PlainF16, &work, Emit::Results(&mut emit));
+                    }
+                    KvType::Q8_0 => {
+                        columns::attend(plain::PlainQ8, &work, Emit::Results(&mut emit));
+                    }
+                }
+            }
+            (q, rest) = (&q[len..], later);
+        }
         out
     }
 
@@ -137,7 +195,14 @@ impl Setup {
 }
 
 fn cases() -> Vec<Case> {
+    let f16 = f16_cases();
+    let q8_0 = f16.clone().into_iter().map(|case| Case { kv_type: KvType::Q8_0, ..case });
+    f16.iter().cloned().chain(q8_0).collect()
+}
+
+fn f16_cases() -> Vec<Case> {
     let plain = Case {
+        kv_type: KvType::F16,
         head_dim: 64,
         num_kv_heads: 2,
         group_len: 4,
@@ -158,9 +223,21 @@ fn cases() -> Vec<Case> {
         cases.push(Case { softcap, window, ..plain.clone() });
     }
     cases.push(Case { sequences: vec![], ..plain.clone() });
+    // Several spans: the last one full, just begun, cut by a window, seen by some columns only.
+    let one_head = Case { num_kv_heads: 1, group_len: 3, head_dim: 40, ..plain.clone() };
+    for (window, sequences) in [
+        (None, vec![(1, 3 * SPAN - 1), (2, 5), (1, 2 * SPAN)]),
+        (None, vec![(40, 2 * SPAN - 20)]),
+        (Some(SPAN as u32), vec![(1, 3 * SPAN - 1), (30, 2 * SPAN - 10), (1, 2 * SPAN + 7)]),
+        (Some(300), vec![(25, 2 * SPAN + 40)]),
+        (Some(3), vec![(5, 2 * SPAN - 2)]),
+    ] {
+        cases.push(Case { window, sequences, ..one_head.clone() });
+    }
     let mut random = Random::new(2024);
     for _ in 0..6 {
         cases.push(Case {
+            kv_type: KvType::F16,
             head_dim: [32, 64, 80, 96, 128, 256][random.below(6)],
             num_kv_heads: 1 + random.below(3),
             group_len: [1, 2, 4, 7][random.below(4)],
@@ -179,7 +256,7 @@ fn every_level_agrees_with_the_definition() {
         let expected = setup.expected();
         for cpu in Cpu::every_level() {
             let out = setup.attend(cpu, 2);
-            assert_close(&out, &expected, ATTENTION_TOLERANCE, &format!("{case:?} on {cpu}"));
+            assert_close(&out, &expected, case.tolerance(), &format!("{case:?} on {cpu}"));
         }
     }
 }
@@ -188,33 +265,20 @@ fn every_level_agrees_with_the_definition() {
 fn the_products_in_plain_code_agree_with_the_definition() {
     for (seed, case) in cases().iter().enumerate() {
         let setup = Setup::new(case, seed as u64);
-        let mut out = vec![f32::NAN; setup.q.len()];
-        let sequences = setup.sequences();
-        let heads = check(&setup.store, LAYER, &setup.spec, &sequences, &setup.q, &out);
-        let (mut q, mut rest) = (setup.q.as_slice(), out.as_mut_slice());
-        for sequence in &sequences {
-            let len = sequence.num_tokens * heads.token_len();
-            let (out, later) = rest.split_at_mut(len);
-            for kv_head in 0..heads.num_kv_heads {
-                let work = ColumnWork {
-                    store: &setup.store,
-                    layer: LAYER,
-                    spec: &setup.spec,
-                    heads,
-                    sequence,
-                    kv_head,
-                    columns: 0..sequence.num_tokens * heads.group_len(),
-                    q: &q[..len],
-                };
-                if !work.columns.is_empty() {
-                    columns::attend(plain::Plain, &work, &mut |column, result| {
-                        out[work.place(column)].copy_from_slice(result);
-                    });
-                }
-            }
-            (q, rest) = (&q[len..], later);
+        let out = setup.attend_in_plain_code();
+        assert_close(&out, &setup.expected(), case.tolerance(), &format!("{case:?}"));
+    }
+}
+
+/// Codes are whole numbers, which no order of adding rounds, and the rest is the same code.
+#[test]
+fn codes_give_the_same_bits_at_every_level_with_vectors() {
+    for (seed, case) in cases().iter().enumerate().filter(|(_, it)| it.kv_type == KvType::Q8_0) {
+        let setup = Setup::new(case, seed as u64);
+        let expected = bits(&setup.attend_in_plain_code());
+        for cpu in Cpu::every_level().filter(|cpu| cpu.level() != CpuLevel::Reference) {
+            assert_eq!(bits(&setup.attend(cpu, 2)), expected, "{case:?} on {cpu}");
         }
-        assert_close(&out, &setup.expected(), ATTENTION_TOLERANCE, &format!("{case:?}"));
     }
 }
 
@@ -258,18 +322,18 @@ fn a_result_does_not_depend_on_the_batch() {
 
 #[test]
 fn a_result_does_not_depend_on_what_a_block_held_before() {
-    let case = Case { head_dim: 48, sequences: vec![(3, 20)], ..cases()[0].clone() };
-    let mut setup = Setup::new(&case, 77);
-    for cpu in Cpu::every_level() {
-        let before = bits(&setup.attend(cpu, 1));
-        let token = vec![f32::INFINITY; case.num_kv_heads * case.head_dim];
-        let beyond = setup.block_tables[0][0] * BLOCK_SIZE as u32 + 23;
-        for (slot, token) in
-            [(beyond, token.clone()), (beyond + 1, token.iter().map(|x| -x).collect())]
-        {
-            setup.store.write(&Compute::new(cpu, 1), LAYER, &[slot], &token, &token);
+    for kv_type in KvType::ALL {
+        let case = Case { kv_type, head_dim: 48, sequences: vec![(3, 20)], ..cases()[0].clone() };
+        let mut setup = Setup::new(&case, 77);
+        for cpu in Cpu::every_level() {
+            let before = bits(&setup.attend(cpu, 1));
+            let beyond = setup.block_tables[0][0] * BLOCK_SIZE as u32 + 23;
+            for (slot, number) in [(beyond, f32::INFINITY), (beyond + 1, f32::NEG_INFINITY)] {
+                let token = vec![number; case.num_kv_heads * case.head_dim];
+                setup.store.write(&Compute::new(cpu, 1), LAYER, &[slot], &token, &token);
+            }
+            assert_eq!(bits(&setup.attend(cpu, 1)), before, "{kv_type} on {cpu}");
         }
-        assert_eq!(bits(&setup.attend(cpu, 1)), before, "on {cpu}");
     }
 }
 
@@ -286,7 +350,8 @@ fn a_block_that_does_not_exist_is_a_bug() {
 }
 
 fn attend_with_table(start: usize, block_table: &[u32]) {
-    let shape = KvShape { num_layers: 1, num_blocks: 4, num_kv_heads: 1, head_dim: 8 };
+    let kv_type = KvType::F16;
+    let shape = KvShape { kv_type, num_layers: 1, num_blocks: 4, num_kv_heads: 1, head_dim: 8 };
     let store = KvStore::new(shape).unwrap();
     let spec = AttentionSpec { num_heads: 1, scale: 1.0, softcap: None, window: None };
     let sequence = AttentionSequence { num_tokens: 5, start, block_table };

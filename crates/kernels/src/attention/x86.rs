@@ -1,4 +1,4 @@
-//! The two products of attention with the vectors of x86-64.
+//! The two products of attention over f16 with the vectors of x86-64.
 //!
 //! Both are the same small matrix product: lines of 32 half-precision numbers are widened, each is
 //! multiplied by one number per column, and the sums of all columns stay in registers meanwhile.
@@ -18,9 +18,10 @@ use half::f16;
 
 use super::{
     ColumnWork, Emit, columns,
-    tile::{Lines, Products},
+    formats::F16,
+    tile::{Pair, Products},
 };
-use crate::kv_store::LINE;
+use crate::kv_store::{F16Block, LINE};
 
 /// Attends with AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
@@ -39,24 +40,31 @@ pub(super) fn attend_avx2(work: &ColumnWork<'_>, emit: Emit<'_>) {
 struct Avx512(());
 
 impl Products for Avx512 {
+    type Format = F16;
+
     // 24 of 32 registers hold sums.
     const MAX_COLUMNS: usize = 12;
 
     #[inline(always)]
-    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
+    fn scores<const N: usize>(
+        self,
+        q: &[[f32; N]],
+        pair: Pair<F16Block<'_>>,
+        out: &mut [[f32; LINE]; N],
+    ) {
         // SAFETY: holding an `Avx512` proves the features.
-        unsafe { scores_avx512(q, keys, out) }
+        unsafe { scores_avx512(q, pair, out) }
     }
 
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: Lines<'_>,
+        pair: Pair<F16Block<'_>>,
         sums: &mut [[f32; LINE]],
     ) {
         // SAFETY: holding an `Avx512` proves the features.
-        unsafe { add_values_avx512(weights, values, sums) }
+        unsafe { add_values_avx512(weights, pair, sums) }
     }
 
     #[inline(always)]
@@ -71,24 +79,31 @@ impl Products for Avx512 {
 struct Avx2(());
 
 impl Products for Avx2 {
+    type Format = F16;
+
     // 12 of 16 registers hold sums.
     const MAX_COLUMNS: usize = 6;
 
     #[inline(always)]
-    fn scores<const N: usize>(self, q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
+    fn scores<const N: usize>(
+        self,
+        q: &[[f32; N]],
+        pair: Pair<F16Block<'_>>,
+        out: &mut [[f32; LINE]; N],
+    ) {
         // SAFETY: holding an `Avx2` proves the features.
-        unsafe { scores_avx2(q, keys, out) }
+        unsafe { scores_avx2(q, pair, out) }
     }
 
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
         weights: &[[f32; LINE]; N],
-        values: Lines<'_>,
+        pair: Pair<F16Block<'_>>,
         sums: &mut [[f32; LINE]],
     ) {
         // SAFETY: holding an `Avx2` proves the features.
-        unsafe { add_values_avx2(weights, values, sums) }
+        unsafe { add_values_avx2(weights, pair, sums) }
     }
 
     #[inline(always)]
@@ -99,9 +114,13 @@ impl Products for Avx2 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn scores_avx512<const N: usize>(q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
+fn scores_avx512<const N: usize>(
+    q: &[[f32; N]],
+    pair: Pair<F16Block<'_>>,
+    out: &mut [[f32; LINE]; N],
+) {
     let mut sums = [[_mm512_setzero_ps(); 2]; N];
-    for ((q, line), next) in q.iter().zip(keys.lines).zip(keys.next) {
+    for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.next.keys) {
         prefetch(next);
         let [low, high] = widen_avx512(line);
         for (sums, q) in sums.iter_mut().zip(q) {
@@ -118,7 +137,7 @@ fn scores_avx512<const N: usize>(q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f3
 #[target_feature(enable = "avx512f")]
 fn add_values_avx512<const N: usize>(
     weights: &[[f32; LINE]; N],
-    values: Lines<'_>,
+    pair: Pair<F16Block<'_>>,
     sums: &mut [[f32; LINE]],
 ) {
     let lines_per_value = sums.len() / N;
@@ -127,8 +146,8 @@ fn add_values_avx512<const N: usize>(
         for (column, part) in parts.iter_mut().enumerate() {
             *part = load_avx512(&sums[column * lines_per_value + i]);
         }
-        let tokens = values.lines.chunks_exact(lines_per_value);
-        let next = values.next.chunks_exact(lines_per_value);
+        let tokens = pair.block.values.chunks_exact(lines_per_value);
+        let next = pair.next.values.chunks_exact(lines_per_value);
         for (t, (lines, next)) in tokens.zip(next).enumerate().take(LINE) {
             prefetch(&next[i]);
             let [low, high] = widen_avx512(&lines[i]);
@@ -146,7 +165,7 @@ fn add_values_avx512<const N: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn largest_avx512(line: &[f32; LINE]) -> f32 {
+pub(super) fn largest_avx512(line: &[f32; LINE]) -> f32 {
     let [low, high] = load_avx512(line);
     _mm512_reduce_max_ps(_mm512_max_ps(low, high))
 }
@@ -162,7 +181,7 @@ fn widen_avx512(line: &[f16; LINE]) -> [__m512; 2] {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_avx512(line: &[f32; LINE]) -> [__m512; 2] {
+pub(super) fn load_avx512(line: &[f32; LINE]) -> [__m512; 2] {
     let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
     // SAFETY: each half has 16 numbers, and the load asks for no alignment.
     unsafe { [_mm512_loadu_ps(halves[0].as_ptr()), _mm512_loadu_ps(halves[1].as_ptr())] }
@@ -170,7 +189,7 @@ fn load_avx512(line: &[f32; LINE]) -> [__m512; 2] {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_avx512(line: &mut [f32; LINE], sums: [__m512; 2]) {
+pub(super) fn store_avx512(line: &mut [f32; LINE], sums: [__m512; 2]) {
     let (halves, _) = line.as_chunks_mut::<{ LINE / 2 }>();
     for (half, sum) in halves.iter_mut().zip(sums) {
         // SAFETY: the half has room for 16 numbers, and the store asks for no alignment.
@@ -188,10 +207,14 @@ fn prefetch(line: &[f16; LINE]) {
 // With 16 registers of half the width, a line is taken in two halves, one after the other.
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scores_avx2<const N: usize>(q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32; LINE]; N]) {
+fn scores_avx2<const N: usize>(
+    q: &[[f32; N]],
+    pair: Pair<F16Block<'_>>,
+    out: &mut [[f32; LINE]; N],
+) {
     for half in 0..2 {
         let mut sums = [[_mm256_setzero_ps(); 2]; N];
-        for ((q, line), next) in q.iter().zip(keys.lines).zip(keys.next) {
+        for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.next.keys) {
             prefetch(next);
             let [low, high] = widen_avx2(&line.as_chunks().0[half]);
             for (sums, q) in sums.iter_mut().zip(q) {
@@ -209,7 +232,7 @@ fn scores_avx2<const N: usize>(q: &[[f32; N]], keys: Lines<'_>, out: &mut [[f32;
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_values_avx2<const N: usize>(
     weights: &[[f32; LINE]; N],
-    values: Lines<'_>,
+    pair: Pair<F16Block<'_>>,
     sums: &mut [[f32; LINE]],
 ) {
     let lines_per_value = sums.len() / N;
@@ -219,8 +242,8 @@ fn add_values_avx2<const N: usize>(
         for (column, part) in parts.iter_mut().enumerate() {
             *part = load_avx2(&sums[column * lines_per_value + i].as_chunks().0[half]);
         }
-        let tokens = values.lines.chunks_exact(lines_per_value);
-        let next = values.next.chunks_exact(lines_per_value);
+        let tokens = pair.block.values.chunks_exact(lines_per_value);
+        let next = pair.next.values.chunks_exact(lines_per_value);
         for (t, (lines, next)) in tokens.zip(next).enumerate().take(LINE) {
             prefetch(&next[i]);
             let [low, high] = widen_avx2(&lines[i].as_chunks().0[half]);
@@ -239,7 +262,7 @@ fn add_values_avx2<const N: usize>(
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn largest_avx2(line: &[f32; LINE]) -> f32 {
+pub(super) fn largest_avx2(line: &[f32; LINE]) -> f32 {
     let (halves, _) = line.as_chunks();
     let [[a, b], [c, d]] = [load_avx2(&halves[0]), load_avx2(&halves[1])];
     let eight = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
