@@ -192,8 +192,7 @@ def measure_file(args, path, keys):
     runs = {engine: [] for engine in ("Brisk", *VARIANTS)}
     for turn in range(args.rounds):
         facts = {}
-        if "read-share" in keys:
-            ceilings = brisk(args, "--kernels=none", "--repeat", "10")
+        if "read-share" in keys and (ceilings := brisk(args, "--kernels=none", "--repeat", "10")):
             facts["read_bytes_per_second"] = ceilings["read_bytes_per_second"]
         for engine_runs in runs.values():
             engine_runs.append(dict(facts))
@@ -229,7 +228,7 @@ def file_facts(path):
 
 
 def values_of(figure, runs):
-    needs = set(figure.workloads)
+    needs = {*figure.workloads, *(["read_bytes_per_second"] if figure.value is read_share else [])}
     return [figure.value(run) for run in runs if needs <= set(run)]
 
 
@@ -291,10 +290,19 @@ def figure_line(row):
             f"| {target_text(row)} | {reached} | {least} to {most} |")
 
 
+def variants_line(row):
+    figure = FIGURES[row["key"]]
+    values = [row["llama_cpp_variants"].get(variant) for variant in VARIANTS]
+    texts = ["" if value is None else text_of(value * figure.scale) for value in values]
+    return f"| {figure.name} | {' | '.join(texts)} |"
+
+
 def file_lines(file):
     lines = [f"## {file['name']}, {file['bytes'] / 1e6:,.0f} MB", "",
              "| figure | Brisk | llama.cpp, best variant | ratio | to reach | reached | Brisk, all rounds |",
              "| --- | --- | --- | --- | --- | --- | --- |", *map(figure_line, file["figures"]), ""]
+    lines += ["| llama.cpp variant | " + " | ".join(VARIANTS) + " |", "| --- " * (len(VARIANTS) + 1) + "|",
+              *map(variants_line, file["figures"]), ""]
     hashes = {record["greedy_ids_blake3"][:16] for run in file["runs"]["Brisk"]
               if (record := run.get("short"))}
     bandwidths = [run["read_bytes_per_second"] / 1e9 for run in file["runs"]["Brisk"]
@@ -449,6 +457,8 @@ def main():
         if args.figures:
             keys = [key for key in FIGURES if key in args.figures]
         measured = measured_file(args, path, keys)
+        if not measured["figures"]:
+            raise SystemExit(f"{path}: nothing could be compared")
         files = [file for file in files if file["name"] != measured["name"]] + [measured]
         data = report_data(args, files)
         if args.out:  # after every file, so that nothing is lost
