@@ -105,7 +105,7 @@ FIGURES = {
     "read-share": Figure("decode, share of the read bandwidth", ("short",), read_share, own_target=0.85),
     "long-prefill": Figure("prefill of 2,048 tokens, tokens/s", ("long",), rate("long", "prefill"),
                            in_picture="prefill, 2,048 tokens"),
-    "long-decode": Figure("decode after it, tokens/s", ("long",), rate("long", "decode"),
+    "long-decode": Figure("decode at 2,048 tokens of context, tokens/s", ("long",), rate("long", "decode"),
                           ratio_target=1.4, in_picture="decode, 2,048 tokens of context"),
     "columns": Figure("a step of 4 sequences, in steps of one", ("one", "four"), step_cost,
                       more_is_better=False, own_target=1.35),
@@ -338,7 +338,7 @@ def report_lines(data):
         f"- reached: {sum(bool(row['reached']) for row in wanted)} of {len(wanted)} targets", "",
         "## Ratios", "", *overview_lines(data["files"]), "",
         *(line for file in data["files"] for line in file_lines(file)),
-        *(f"Command: `{command}`" for command in dict.fromkeys(file["command"] for file in data["files"])), "",
+        *(f"- command: `{command}`" for command in dict.fromkeys(file["command"] for file in data["files"])), "",
     ]
 
 

@@ -46,9 +46,10 @@ fn main() {
     let ceilings = Ceilings::measure(&compute, NUM_RUNS).expect("memory to measure with");
     let giga = |rate: Option<f64>| rate.map_or("-".to_owned(), |it| format!("{:.1}", it / 1e9));
     println!(
-        "kernels: {cpu}, threads: {num_threads}, read {} GB/s, int8 {} GMAC/s, f32 {} GMAC/s",
+        "kernels: {cpu}, threads: {num_threads}, read {} GB/s, GMAC/s: int8 {}, bf16 {}, f32 {}",
         giga(Some(ceilings.read_bytes_per_second)),
         giga(ceilings.int8_macs_per_second),
+        giga(ceilings.bf16_macs_per_second),
         giga(ceilings.f32_macs_per_second),
     );
     println!(

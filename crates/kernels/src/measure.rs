@@ -45,7 +45,9 @@ pub struct Ceilings {
     /// Products of bytes per second, summed in 32 bits, on all threads. `None` where the kernels use
     /// no instructions for it.
     pub int8_macs_per_second: Option<f64>,
-    /// Fused multiply-adds of `f32` per second, on all threads. `None` likewise.
+    /// Products of `bf16` numbers per second, likewise.
+    pub bf16_macs_per_second: Option<f64>,
+    /// Fused multiply-adds of `f32` per second, likewise.
     pub f32_macs_per_second: Option<f64>,
 }
 
@@ -77,15 +79,17 @@ impl Ceilings {
             read_bytes_per_second_one_thread: READ_BYTES as f64 / one,
             read_bytes_per_second: READ_BYTES as f64 / all,
             int8_macs_per_second: chains::int8(compute.cpu).map(rate),
+            bf16_macs_per_second: chains::bf16(compute.cpu).map(rate),
             f32_macs_per_second: chains::floats(compute.cpu).map(rate),
         })
     }
 
     /// Multiplications per second that bound a matmul with weights of `weight_type`: the kernels
-    /// multiply quantized weights as bytes, and the others as `f32`.
+    /// multiply quantized weights as bytes, `BF16` as such where they can, and the others as `f32`.
     pub fn macs_per_second(&self, weight_type: WeightType) -> Option<f64> {
         match weight_type {
-            WeightType::F32 | WeightType::F16 | WeightType::BF16 => self.f32_macs_per_second,
+            WeightType::F32 | WeightType::F16 => self.f32_macs_per_second,
+            WeightType::BF16 => self.bf16_macs_per_second.or(self.f32_macs_per_second),
             _ => self.int8_macs_per_second,
         }
     }
@@ -229,7 +233,7 @@ mod tests {
             assert!(ceilings.read_bytes_per_second_one_thread > 0.0);
             assert!(ceilings.read_bytes_per_second > 0.0);
             let is_known = cpu.level() != CpuLevel::Reference;
-            for weight_type in [WeightType::F16, WeightType::Q4_K] {
+            for weight_type in [WeightType::F16, WeightType::BF16, WeightType::Q4_K] {
                 let ceiling = ceilings.macs_per_second(weight_type);
                 assert!(!is_known || ceiling.is_some_and(|it| it > 0.0 && it.is_finite()));
             }

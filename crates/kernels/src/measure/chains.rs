@@ -54,6 +54,19 @@ pub(super) fn int8(cpu: Cpu) -> Option<Chains> {
     }
 }
 
+/// Products of `bf16` numbers summed in `f32`, where the processor has instructions for them.
+pub(super) fn bf16(cpu: Cpu) -> Option<Chains> {
+    match cpu.level() {
+        #[cfg(target_arch = "x86_64")]
+        CpuLevel::Avx512 if cpu.has_bf16() => Some(Chains::new(
+            // SAFETY: this level and products of `bf16` were detected.
+            || unsafe { x86::bf16_avx512() },
+            32,
+        )),
+        _ => None,
+    }
+}
+
 /// Fused multiply-adds of `f32`, likewise.
 pub(super) fn floats(cpu: Cpu) -> Option<Chains> {
     match cpu.level() {
@@ -115,11 +128,16 @@ mod x86 {
         reason = "the names are the instructions' own and prefixed"
     )]
     use std::arch::x86_64::*;
+    use std::mem::transmute;
 
     use super::{NUM_CHAINS, NUM_TURNS};
 
     chains!(int8_avx512, "avx512f,avx512vnni", _mm512_set1_epi32, i32, |sum, a, b| {
         _mm512_dpbusd_epi32(sum, a, b)
+    });
+    chains!(bf16_avx512, "avx512f,avx512bf16", _mm512_set1_ps, f32, |sum, a, b| {
+        // Any bits are `bf16` numbers.
+        _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b))
     });
     chains!(floats_avx512, "avx512f", _mm512_set1_ps, f32, |sum, a, b| _mm512_fmadd_ps(a, b, sum));
     chains!(floats_avx2, "avx2,fma", _mm256_set1_ps, f32, |sum, a, b| _mm256_fmadd_ps(a, b, sum));

@@ -73,6 +73,7 @@ pub(super) fn run(config: &Config, args: &BenchArgs, weight_types: &[WeightType]
         pair("read, 1 thread", giga(ceilings.read_bytes_per_second_one_thread, "B")),
         pair("read, all threads", giga(ceilings.read_bytes_per_second, "B")),
         pair("int8 dot products", macs(ceilings.int8_macs_per_second)),
+        pair("bf16 dot products", macs(ceilings.bf16_macs_per_second)),
         pair("f32 multiply-adds", macs(ceilings.f32_macs_per_second)),
     ];
     write_pairs(&mut out, &pairs)?;
@@ -116,6 +117,7 @@ fn report(compute: &Compute, ceilings: &Ceilings, rows: &[Row]) -> Value {
         "read_bytes_per_second_one_thread": ceilings.read_bytes_per_second_one_thread,
         "read_bytes_per_second": ceilings.read_bytes_per_second,
         "int8_macs_per_second": ceilings.int8_macs_per_second,
+        "bf16_macs_per_second": ceilings.bf16_macs_per_second,
         "f32_macs_per_second": ceilings.f32_macs_per_second,
         "types": rows.collect::<Vec<_>>(),
     })
