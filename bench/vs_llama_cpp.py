@@ -253,6 +253,39 @@ def figure_result(key, type_name, runs):
     }
 
 
+def greedy_hashes(rounds):
+    """The hash of what Brisk generated, by workload. A wrong answer is not a fast one."""
+    hashes = {}
+    for run in rounds:
+        for name in WORKLOADS.keys() & run.keys():
+            found = run[name]["greedy_ids_blake3"]
+            if hashes.setdefault(name, found) != found:
+                raise SystemExit(f"two rounds of {name} gave different tokens: the speeds mean nothing")
+    return hashes
+
+
+def engine_facts(runs):
+    """What Brisk and llama.cpp say of themselves, without their measurements."""
+    def first(engines):
+        records = (run[name] for engine in engines for run in runs[engine] for name in WORKLOADS if name in run)
+        return next(records, {})
+
+    git = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    ours, theirs = first(["Brisk"]), first(VARIANTS)
+    return {
+        "brisk": f"{ours.get('versions')}, commit {git.stdout.strip() or 'unknown'}, "
+                 f"kernels {ours.get('machine', {}).get('kernels')}",
+        "llama_cpp": f"llama-cpp-python {theirs.get('version')}; {theirs.get('features')}",
+        "cpu": ours.get("machine", {}).get("cpu"),
+    }
+
+
+def numbers(run):
+    """The measurements of a round."""
+    return {name: {key: value for key, value in record.items() if isinstance(value, float | int)}
+            if isinstance(record, dict) else record for name, record in run.items()}
+
+
 def measured_file(args, path, keys):
     """Everything about one file, as data."""
     name = os.path.basename(path).removesuffix(".gguf")
@@ -264,9 +297,11 @@ def measured_file(args, path, keys):
     runs = measure_file(args, path, keys)
     for run in (run for engine_runs in runs.values() for run in engine_runs):
         run["matmul_bytes"] = matmul_bytes
+    hashes = greedy_hashes(runs["Brisk"])
     rows = [row for key in keys if (row := figure_result(key, type_name, runs))]
     return {"name": name, "type": type_name, "bytes": os.path.getsize(path), "command": command_text(args),
-            "figures": rows, "runs": runs}
+            "engines": engine_facts(runs), "greedy_ids": hashes, "figures": rows,
+            "runs": {engine: [numbers(run) for run in engine_runs] for engine, engine_runs in runs.items()}}
 
 
 def text_of(value):
@@ -303,15 +338,13 @@ def file_lines(file):
              "| --- | --- | --- | --- | --- | --- | --- |", *map(figure_line, file["figures"]), ""]
     lines += ["| llama.cpp variant | " + " | ".join(VARIANTS) + " |", "| --- " * (len(VARIANTS) + 1) + "|",
               *map(variants_line, file["figures"]), ""]
-    hashes = {record["greedy_ids_blake3"][:16] for run in file["runs"]["Brisk"]
-              if (record := run.get("short"))}
     bandwidths = [run["read_bytes_per_second"] / 1e9 for run in file["runs"]["Brisk"]
                   if "read_bytes_per_second" in run]
     if bandwidths:
         lines.append(f"Read bandwidth beside it: {statistics.median(bandwidths):.1f} GB/s "
                      f"({min(bandwidths):.1f} to {max(bandwidths):.1f}).")
-    if hashes:
-        lines.append(f"Brisk's greedy ids, BLAKE3: {', '.join(sorted(hashes))}.")
+    if "short" in file["greedy_ids"]:
+        lines.append(f"Brisk's greedy ids after 512 tokens, BLAKE3: {file['greedy_ids']['short']}.")
     return [*lines, ""]
 
 
@@ -326,12 +359,13 @@ def overview_lines(files):
 
 
 def report_lines(data):
+    engines = data["files"][-1]["engines"]
     wanted = [row for file in data["files"] for row in file["figures"] if row["target"]]
     return [
         f"# Brisk against llama.cpp, {data['date']}", "",
-        f"- machine: {data['cpu']}, {data['threads']} threads, {data['system']}",
-        f"- Brisk: {data['brisk']}, commit {data['commit']}, kernels {data['kernels']}",
-        f"- llama.cpp: llama-cpp-python {data['llama_cpp']}; {data['features']}",
+        f"- machine: {engines['cpu']}, {data['threads']} threads, {data['system']}",
+        *(f"- Brisk: {it}" for it in dict.fromkeys(file["engines"]["brisk"] for file in data["files"])),
+        f"- llama.cpp: {engines['llama_cpp']}",
         "- medians of interleaved rounds, each measurement in a fresh process; the best of four variants of "
         "llama.cpp for each figure",
         "- a ratio is Brisk's value divided by llama.cpp's: for memory and seconds, less is better",
@@ -358,18 +392,9 @@ def command_text(args):
 
 def report_data(args, files):
     """The result of a run, with what it was measured on."""
-    brisk_record, llama_record = (
-        next(record for file in files for engine in engines for run in file["runs"][engine]
-             for name, record in run.items() if name in WORKLOADS)
-        for engines in (("Brisk",), VARIANTS))
-    git = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {
-        "date": str(datetime.date.today()), "commit": git.stdout.strip() or "unknown",
-        "cpu": brisk_record["machine"]["cpu"], "threads": args.threads,
-        "system": f"{platform.system()} {platform.release()}",
-        "brisk": brisk_record["versions"], "kernels": brisk_record["machine"]["kernels"],
-        "llama_cpp": llama_record["version"], "features": llama_record["features"],
-        "files": files,
+        "date": str(datetime.date.today()), "threads": args.threads,
+        "system": f"{platform.system()} {platform.release()}", "files": files,
     }
 
 
@@ -392,7 +417,9 @@ def write_picture(path, data):
                 yield figure.in_picture, row["ratio"] if figure.more_is_better else 1 / row["ratio"]
 
     groups = [(file["name"], list(bars(file))) for file in data["files"]]
-    subtitle = f"{data['cpu']}, {data['threads']} threads, {data['date']}; llama-cpp-python {data['llama_cpp']}"
+    engines = data["files"][-1]["engines"]
+    version = engines["llama_cpp"].partition(";")[0]
+    subtitle = f"{engines['cpu']}, {data['threads']} threads, {data['date']}; {version}"
     with open(path, "w") as out:
         out.write(ratio_chart.svg("Brisk against llama.cpp's best, times better", subtitle, groups))
 
