@@ -117,13 +117,18 @@ impl Avx512Bf16 {
         results: &mut Results<N>,
     ) {
         // SAFETY: the token `self` was made where these instructions had been detected.
-        unsafe { multiply_bf16(tiles, columns, results) }
+        unsafe { multiply_bf16(self, tiles, columns, results) }
     }
 }
 
 /// A lane of `vdpbf16ps` adds up two products, so the weights of two tiles are joined lane by lane.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn multiply_bf16<const N: usize>(tiles: &[HalfLine], columns: &Bf16Tile, results: &mut Results<N>) {
+fn multiply_bf16<const N: usize>(
+    _simd: Avx512Bf16,
+    tiles: &[HalfLine],
+    columns: &Bf16Tile,
+    results: &mut Results<N>,
+) {
     // Word `2r` of a joined line is that of row `r` in the first tile, word `2r + 1` in the second.
     const JOINED: [u16; 2 * TILE_ROWS] = {
         let mut joined = [0; 2 * TILE_ROWS];

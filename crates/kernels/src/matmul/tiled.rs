@@ -163,17 +163,21 @@ impl<S> Walk<'_, S> {
 
         compute.pool.strips_mut(out, weights.rows(), strip_len, |_, mut strip| {
             let rows = strip.columns();
+            let mut results = [[0.0; TILE_ROWS]; MAX_COLUMNS];
             for column_tiles in column_tiles.chunks(tiles_per_block) {
                 for first_row in rows.clone().step_by(TILE_ROWS) {
                     let tile_row = weights.tile_row(first_row / TILE_ROWS);
                     let start = first_row - rows.start;
                     let end = rows.len().min(start + TILE_ROWS);
                     for (i, columns) in column_tiles.iter().enumerate() {
-                        let mut results = [[0.0; TILE_ROWS]; MAX_COLUMNS];
                         multiply(tile_row, i == 0, columns, &mut results);
                         for (column, results) in columns.columns().zip(&results) {
-                            strip.row_mut(column)[start..end]
-                                .copy_from_slice(&results[..end - start]);
+                            let out = &mut strip.row_mut(column)[start..end];
+                            // A copy of known length is two instructions, any other is a call.
+                            match out.as_mut_array::<TILE_ROWS>() {
+                                Some(out) => *out = *results,
+                                None => out.copy_from_slice(&results[..out.len()]),
+                            }
                         }
                     }
                 }

@@ -4,6 +4,7 @@ mod dequantize;
 mod packed;
 mod quantize;
 mod tile;
+mod turn;
 
 #[cfg(test)]
 mod tests;

@@ -49,11 +49,9 @@ impl PackedMatrix {
         let mut tiles = Zeroed::new(num_tiles * tile_row_bytes, "weights")?;
         if num_tiles > 0 {
             compute.pool.chunks_mut(tiles.as_mut_slice(), tile_row_bytes, |index, tile_row| {
-                let first_row = index * TILE_ROWS;
-                let rows = data[first_row * row_bytes..].chunks_exact(row_bytes);
-                for (lane, row) in rows.take(TILE_ROWS).enumerate() {
-                    tile::write_lane(weight_type, lane, row, tile_row);
-                }
+                let rows = &data[index * tile_row_bytes..];
+                let rows = &rows[..tile_row_bytes.min(rows.len())];
+                tile::write_rows(weight_type, rows, row_bytes, tile_row);
             });
         }
         Ok(Self { weight_type, rows, cols, row_bytes, tiles })

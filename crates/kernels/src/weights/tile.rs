@@ -10,7 +10,10 @@
 //! GGUF puts codes `k` and `k + 16` (or `k + 32`) into one byte, so that both halves of a line are
 //! four consecutive weights and no code is ever moved within its unit.
 
-use super::WeightType;
+use super::{
+    WeightType,
+    turn::{self, CHUNK_BYTES, Chunk},
+};
 
 /// Rows per tile: the 32-bit lanes of a 512-bit register.
 pub(crate) const TILE_ROWS: usize = 16;
@@ -158,24 +161,65 @@ impl Field {
     }
 }
 
-/// Writes one GGUF row into its lane of a row of tiles, which has 16 times the row's bytes.
-pub(crate) fn write_lane(ty: WeightType, lane: usize, row: &[u8], tiles: &mut [u8]) {
-    assert_eq!(tiles.len(), TILE_ROWS * row.len(), "a row of tiles holds 16 rows");
-    let block_bytes = ty.block_bytes();
-    for (block, tile) in
-        row.chunks_exact(block_bytes).zip(tiles.chunks_exact_mut(TILE_ROWS * block_bytes))
-    {
-        for field in fields(ty).iter() {
-            match field.unit {
-                Unit::Half => write_field::<2>(field, block, lane, tile, |unit| unit),
-                Unit::Word => write_field::<4>(field, block, lane, tile, |unit| unit),
-                Unit::Bits => write_field::<4>(field, block, lane, tile, spread_bits),
+/// Writes GGUF rows, of which there are up to 16 of `row_bytes` in `rows`, into a row of tiles. Lanes
+/// without a row are left as they are.
+pub(crate) fn write_rows(ty: WeightType, rows: &[u8], row_bytes: usize, tiles: &mut [u8]) {
+    assert_eq!(tiles.len(), TILE_ROWS * row_bytes, "a row of tiles holds 16 rows");
+    // A plain number is a block of its own. All of a row are taken at once, as one field.
+    let is_plain = ty.block_len() == 1;
+    let block_bytes = if is_plain { row_bytes } else { ty.block_bytes() };
+    let mut fields = *fields(ty);
+    if is_plain {
+        fields.fields[0].count = row_bytes / ty.block_bytes();
+    }
+    for (index, tile) in tiles.chunks_exact_mut(TILE_ROWS * block_bytes).enumerate() {
+        let blocks = |lane: usize| &rows[lane * row_bytes + index * block_bytes..][..block_bytes];
+        let num_rows = rows.len() / row_bytes;
+        for field in fields.iter() {
+            let num_in_squares = match field.unit {
+                Unit::Half => write_squares::<2>(field, num_rows, blocks, tile, turn::halves),
+                Unit::Word => write_squares::<4>(field, num_rows, blocks, tile, turn::words),
+                Unit::Bits => 0,
+            };
+            for lane in 0..num_rows {
+                let first = if lane < num_rows / 4 * 4 { num_in_squares } else { 0 };
+                match field.unit {
+                    Unit::Half => write_units::<2>(field, first, blocks(lane), lane, tile, |it| it),
+                    Unit::Word => write_units::<4>(field, first, blocks(lane), lane, tile, |it| it),
+                    Unit::Bits => {
+                        write_units::<4>(field, first, blocks(lane), lane, tile, spread_bits);
+                    }
+                }
             }
         }
     }
 }
 
-/// Reads one row of GGUF bytes back out of its lane: the inverse of [`write_lane`].
+/// Writes a field's units, but for the last if they do not fill 16 bytes, into all lanes, but for the
+/// last if the number of rows is no multiple of four. Returns how many units those are.
+fn write_squares<'a, const UNIT: usize>(
+    field: &Field,
+    num_rows: usize,
+    blocks: impl Fn(usize) -> &'a [u8],
+    tile: &mut [u8],
+    turn: impl Fn([Chunk; 4]) -> [Chunk; 4],
+) -> usize {
+    let bytes = field.start..field.start + field.bytes();
+    for first_lane in (0..num_rows / 4 * 4).step_by(4) {
+        let [a, b, c, d] =
+            std::array::from_fn(|i| blocks(first_lane + i)[bytes.clone()].as_chunks().0);
+        let mut place = field.target + first_lane * UNIT;
+        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+            for lanes in turn([*a, *b, *c, *d]).as_flattened().chunks_exact(4 * UNIT) {
+                tile[place..place + 4 * UNIT].copy_from_slice(lanes);
+                place += field.stride;
+            }
+        }
+    }
+    field.bytes() / CHUNK_BYTES * CHUNK_BYTES / UNIT
+}
+
+/// Reads one row of GGUF bytes back out of its lane: the inverse of [`write_rows`].
 pub(crate) fn read_lane(ty: WeightType, lane: usize, tiles: &[u8], row: &mut [u8]) {
     assert_eq!(tiles.len(), TILE_ROWS * row.len(), "a row of tiles holds 16 rows");
     let block_bytes = ty.block_bytes();
@@ -192,15 +236,17 @@ pub(crate) fn read_lane(ty: WeightType, lane: usize, tiles: &[u8], row: &mut [u8
     }
 }
 
-fn write_field<const UNIT: usize>(
+/// Writes a field's units from number `first` on into a lane.
+fn write_units<const UNIT: usize>(
     field: &Field,
+    first: usize,
     block: &[u8],
     lane: usize,
     tile: &mut [u8],
     change: impl Fn([u8; UNIT]) -> [u8; UNIT],
 ) {
     let units = block[field.start..][..field.bytes()].as_chunks::<UNIT>().0;
-    for (i, unit) in units.iter().enumerate() {
+    for (i, unit) in units.iter().enumerate().skip(first) {
         let place = field.target + i * field.stride + lane * UNIT;
         tile[place..place + UNIT].copy_from_slice(&change(*unit));
     }
