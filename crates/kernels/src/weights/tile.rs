@@ -172,51 +172,75 @@ pub(crate) fn write_rows(ty: WeightType, rows: &[u8], row_bytes: usize, tiles: &
     if is_plain {
         fields.fields[0].count = row_bytes / ty.block_bytes();
     }
+    let num_rows = rows.len() / row_bytes;
     for (index, tile) in tiles.chunks_exact_mut(TILE_ROWS * block_bytes).enumerate() {
-        let blocks = |lane: usize| &rows[lane * row_bytes + index * block_bytes..][..block_bytes];
-        let num_rows = rows.len() / row_bytes;
+        let start = index * block_bytes;
+        let mut blocks: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
+        for (block, row) in blocks.iter_mut().zip(rows.chunks_exact(row_bytes)) {
+            *block = &row[start..start + block_bytes];
+        }
+        let blocks = &blocks[..num_rows];
         for field in fields.iter() {
-            let num_in_squares = match field.unit {
-                Unit::Half => write_squares::<2>(field, num_rows, blocks, tile, turn::halves),
-                Unit::Word => write_squares::<4>(field, num_rows, blocks, tile, turn::words),
-                Unit::Bits => 0,
-            };
-            for lane in 0..num_rows {
-                let first = if lane < num_rows / 4 * 4 { num_in_squares } else { 0 };
-                match field.unit {
-                    Unit::Half => write_units::<2>(field, first, blocks(lane), lane, tile, |it| it),
-                    Unit::Word => write_units::<4>(field, first, blocks(lane), lane, tile, |it| it),
-                    Unit::Bits => {
-                        write_units::<4>(field, first, blocks(lane), lane, tile, spread_bits);
-                    }
-                }
+            match field.unit {
+                Unit::Half => write_field::<2>(field, blocks, tile, turn::halves, |unit| unit),
+                Unit::Word => write_field::<4>(field, blocks, tile, turn::words, |unit| unit),
+                Unit::Bits => write_units::<4>(field, 0, blocks, 0, tile, spread_bits),
             }
         }
     }
 }
 
-/// Writes a field's units, but for the last if they do not fill 16 bytes, into all lanes, but for the
-/// last if the number of rows is no multiple of four. Returns how many units those are.
-fn write_squares<'a, const UNIT: usize>(
+/// Writes a field: four rows by 16 bytes at a time as far as there are so many, then one by one.
+#[inline(always)]
+fn write_field<const UNIT: usize>(
     field: &Field,
-    num_rows: usize,
-    blocks: impl Fn(usize) -> &'a [u8],
+    blocks: &[&[u8]],
     tile: &mut [u8],
     turn: impl Fn([Chunk; 4]) -> [Chunk; 4],
-) -> usize {
+    as_it_is: impl Fn([u8; UNIT]) -> [u8; UNIT],
+) {
     let bytes = field.start..field.start + field.bytes();
-    for first_lane in (0..num_rows / 4 * 4).step_by(4) {
-        let [a, b, c, d] =
-            std::array::from_fn(|i| blocks(first_lane + i)[bytes.clone()].as_chunks().0);
-        let mut place = field.target + first_lane * UNIT;
-        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
-            for lanes in turn([*a, *b, *c, *d]).as_flattened().chunks_exact(4 * UNIT) {
-                tile[place..place + 4 * UNIT].copy_from_slice(lanes);
-                place += field.stride;
+    let num_chunks = bytes.len() / CHUNK_BYTES;
+    let (fours, rest) = blocks.as_chunks::<4>();
+    if num_chunks > 0 {
+        for (i, four) in fours.iter().enumerate() {
+            let [a, b, c, d] = four.map(|block| block[bytes.clone()].as_chunks().0);
+            let mut place = field.target + 4 * i * UNIT;
+            for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+                for lanes in turn([*a, *b, *c, *d]).as_flattened().chunks_exact(4 * UNIT) {
+                    tile[place..place + 4 * UNIT].copy_from_slice(lanes);
+                    place += field.stride;
+                }
             }
         }
+        write_units(field, 0, rest, 4 * fours.len(), tile, &as_it_is);
     }
-    field.bytes() / CHUNK_BYTES * CHUNK_BYTES / UNIT
+    let num_done = num_chunks * CHUNK_BYTES / UNIT;
+    if num_done < field.count {
+        let blocks = if num_done == 0 { blocks } else { fours.as_flattened() };
+        write_units(field, num_done, blocks, 0, tile, &as_it_is);
+    }
+}
+
+/// Writes a field's units from number `first` on into the lanes from `first_lane` on.
+#[inline(always)]
+fn write_units<const UNIT: usize>(
+    field: &Field,
+    first: usize,
+    blocks: &[&[u8]],
+    first_lane: usize,
+    tile: &mut [u8],
+    change: impl Fn([u8; UNIT]) -> [u8; UNIT],
+) {
+    for unit in first..field.count {
+        let source = field.start + unit * UNIT;
+        let line = field.target + unit * field.stride + first_lane * UNIT;
+        let lanes = tile[line..line + blocks.len() * UNIT].as_chunks_mut::<UNIT>().0;
+        for (lane, block) in lanes.iter_mut().zip(blocks) {
+            let unit = block[source..].first_chunk().expect("a block has all units");
+            *lane = change(*unit);
+        }
+    }
 }
 
 /// Reads one row of GGUF bytes back out of its lane: the inverse of [`write_rows`].
@@ -233,22 +257,6 @@ pub(crate) fn read_lane(ty: WeightType, lane: usize, tiles: &[u8], row: &mut [u8
                 Unit::Bits => read_field::<4>(field, tile, lane, block, gather_bits),
             }
         }
-    }
-}
-
-/// Writes a field's units from number `first` on into a lane.
-fn write_units<const UNIT: usize>(
-    field: &Field,
-    first: usize,
-    block: &[u8],
-    lane: usize,
-    tile: &mut [u8],
-    change: impl Fn([u8; UNIT]) -> [u8; UNIT],
-) {
-    let units = block[field.start..][..field.bytes()].as_chunks::<UNIT>().0;
-    for (i, unit) in units.iter().enumerate().skip(first) {
-        let place = field.target + i * field.stride + lane * UNIT;
-        tile[place..place + UNIT].copy_from_slice(&change(*unit));
     }
 }
 
