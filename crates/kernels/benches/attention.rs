@@ -2,24 +2,25 @@
 //!
 //! ```text
 //! cargo bench -p brisk-kernels --bench attention -- [--threads N] [--level avx2] [--only NAME]
-//!     [--new N] [--kv-type q8_0]
+//!     [--new N --before N] [--kv-type q8_0] [--layers N]
 //! ```
 //!
 //! The store has sixteen layers, so that decoding reads keys and values from memory, as it does in
-//! a model. The best of several runs is printed, with its share of two ceilings that are measured
-//! in the same run: reading memory, and multiply-adds of `f32` in registers.
+//! a model; with `--layers 1` the arithmetic alone counts. The best of the runs of half a second is
+//! printed, with its share of two ceilings that are measured in the same run: reading memory, and
+//! multiply-adds of `f32` in registers.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its results")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brisk_kernels::{
     AttentionSequence, AttentionSpec, BLOCK_SIZE, Compute, Cpu, CpuLevel, KvShape, KvStore, KvType,
     attention, measure::Ceilings,
 };
 
-const NUM_LAYERS: usize = 16;
-const NUM_RUNS: usize = 7;
+const MIN_NUM_RUNS: usize = 7;
+const MIN_TIME: Duration = Duration::from_millis(500);
 
 /// The heads of a model.
 struct Heads {
@@ -44,8 +45,9 @@ const TOKENS: [(usize, usize); 4] = [(512, 0), (512, 1536), (1, 512), (1, 2048)]
 fn main() {
     let mut level: Option<CpuLevel> = None;
     let mut num_threads = 1;
+    let mut num_layers = 16;
     let mut only = String::new();
-    let mut only_new: Option<usize> = None;
+    let mut tokens = TOKENS.to_vec();
     let mut kv_types = KvType::ALL.to_vec();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -53,9 +55,11 @@ fn main() {
         match arg.as_str() {
             "--level" => level = Some(value().parse().expect("a processor level")),
             "--threads" => num_threads = value().parse().expect("a number of threads"),
+            "--layers" => num_layers = value().parse().expect("a number of layers"),
             "--only" => only = value(),
             "--kv-type" => kv_types = vec![value().parse().expect("a type of keys and values")],
-            "--new" => only_new = Some(value().parse().expect("a number of new tokens")),
+            "--new" => tokens = vec![(value().parse().expect("a number of new tokens"), 0)],
+            "--before" => tokens[0].1 = value().parse().expect("a number of tokens before"),
             _ => {} // what cargo itself passes
         }
     }
@@ -64,7 +68,7 @@ fn main() {
         None => Cpu::detect(),
     };
     let compute = Compute::new(cpu, num_threads);
-    let ceilings = Ceilings::measure(&compute, NUM_RUNS).expect("memory to read");
+    let ceilings = Ceilings::measure(&compute, MIN_NUM_RUNS).expect("memory to read");
     let read_peak = ceilings.read_bytes_per_second;
     let mac_peak = ceilings.f32_macs_per_second.unwrap_or(f64::NAN);
     println!(
@@ -77,15 +81,12 @@ fn main() {
         "heads of", "kv", "new", "before", "us per layer", "GMAC/s", "of it", "KV GB/s", "of it"
     );
     for heads in MODELS.iter().filter(|heads| heads.name.contains(&only)) {
-        let cases = TOKENS.iter().flat_map(|it| kv_types.iter().map(move |kv_type| (it, kv_type)));
+        let cases = tokens.iter().flat_map(|it| kv_types.iter().map(move |kv_type| (it, kv_type)));
         for (&(num_tokens, start), &kv_type) in cases {
-            if only_new.is_some_and(|only_new| only_new != num_tokens) {
-                continue;
-            }
             let num_blocks = (start + num_tokens).div_ceil(BLOCK_SIZE);
             let shape = KvShape {
                 kv_type,
-                num_layers: NUM_LAYERS,
+                num_layers,
                 num_blocks,
                 num_kv_heads: heads.num_kv_heads,
                 head_dim: heads.head_dim,
@@ -93,7 +94,7 @@ fn main() {
             let seconds = seconds_per_layer(&compute, shape, heads, num_tokens, start);
             let num_pairs = num_tokens * start + num_tokens * (num_tokens + 1) / 2;
             let macs = (num_pairs * heads.num_heads * heads.head_dim * 2) as f64 / seconds;
-            let bytes = (shape.num_bytes() / NUM_LAYERS) as f64 / seconds;
+            let bytes = (shape.num_bytes() / num_layers) as f64 / seconds;
             println!(
                 "{:>14} {kv_type:>4} {num_tokens:5} {start:6} {:12.1} {:8.1} {:4.0} % {:8.1} {:4.0} %",
                 heads.name,
@@ -117,7 +118,7 @@ fn seconds_per_layer(
     let mut store = KvStore::new(shape).expect("memory for the store");
     let slots: Vec<u32> = (0..(shape.num_blocks * BLOCK_SIZE) as u32).collect();
     let kv = numbers(slots.len() * shape.num_kv_heads * shape.head_dim);
-    for layer in 0..NUM_LAYERS {
+    for layer in 0..shape.num_layers {
         store.write(compute, layer, &slots, &kv, &kv);
     }
     let block_table: Vec<u32> = (0..shape.num_blocks as u32).collect();
@@ -128,10 +129,10 @@ fn seconds_per_layer(
     let q = numbers(num_tokens * num_heads * shape.head_dim);
     let mut out = vec![0.0; q.len()];
     best(|| {
-        for layer in 0..NUM_LAYERS {
+        for layer in 0..shape.num_layers {
             attention(compute, &store, layer, &spec, &sequences, &q, &mut out);
         }
-    }) / NUM_LAYERS as f64
+    }) / shape.num_layers as f64
 }
 
 /// Numbers between -1 and 1 without a visible pattern.
@@ -146,5 +147,12 @@ fn best(mut run: impl FnMut()) -> f64 {
         run();
         begin.elapsed().as_secs_f64()
     };
-    (0..NUM_RUNS).map(|_| time()).fold(f64::INFINITY, f64::min)
+    let begin = Instant::now();
+    let mut fastest = f64::INFINITY;
+    let mut num_runs = 0;
+    while num_runs < MIN_NUM_RUNS || begin.elapsed() < MIN_TIME {
+        fastest = fastest.min(time());
+        num_runs += 1;
+    }
+    fastest
 }

@@ -45,7 +45,7 @@ use crate::{
 };
 use columns::Findings;
 use plan::{Item, Plan, SPAN};
-use tile::Softmax;
+use tile::{Line, Softmax};
 
 /// What a layer's attention looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -159,7 +159,7 @@ thread_local! {
 /// What one column found in one span.
 struct Part<'a> {
     softmax: &'a Softmax,
-    sums: &'a [[f32; BLOCK_SIZE]],
+    sums: &'a [Line],
 }
 
 /// What an item's columns are to find, and who takes it.

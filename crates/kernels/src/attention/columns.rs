@@ -8,7 +8,7 @@ use super::{
     ColumnWork, Emit, Part,
     formats::{Format, Queries},
     plan::{Item, SPAN},
-    tile::{Pair, Products, RunningSoftmax, Softmax, TileView, absorb_block},
+    tile::{Line, Pair, Products, RunningSoftmax, Softmax, TileView, absorb_block},
 };
 use crate::{BLOCK_SIZE, kv_store::LINE, level::for_each_level};
 
@@ -18,6 +18,8 @@ const BLOCKS_PER_SPAN: usize = SPAN / BLOCK_SIZE;
 struct Tile {
     columns: Range<usize>,
     blocks: Range<usize>,
+    /// The positions that all columns see.
+    seen_by_all: Range<usize>,
 }
 
 impl Tile {
@@ -29,17 +31,21 @@ impl Tile {
 /// What some columns have found in some keys.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    pub(super) softmax: Vec<Softmax>,  // (columns)
-    pub(super) sums: Vec<[f32; LINE]>, // (columns, lines of a value): weighted sums of values
+    pub(super) softmax: Vec<Softmax>, // (columns)
+    pub(super) sums: Vec<Line>,       // (columns, lines of a value): weighted sums of values
 }
 
 impl Findings {
     pub(super) fn reset(&mut self, num_columns: usize, head_dim: usize) {
         self.softmax.clear();
         self.softmax.resize(num_columns, Softmax::default());
-        self.sums.clear();
-        self.sums.resize(num_columns * head_dim.div_ceil(LINE), [0.0; LINE]);
+        reset(&mut self.sums, num_columns * head_dim.div_ceil(LINE));
     }
+}
+
+fn reset(lines: &mut Vec<Line>, len: usize) {
+    lines.resize(len, Line::ZERO);
+    Line::flatten_mut(lines).fill(0.0);
 }
 
 /// What the columns of an item are and have found so far, kept between items to be allocated once.
@@ -48,7 +54,7 @@ struct Scratch {
     queries: Queries,
     /// In the current span.
     running: Vec<RunningSoftmax>, // (columns)
-    sums: Vec<[f32; LINE]>, // (columns, lines of a value)
+    sums: Vec<Line>, // (columns, lines of a value)
     /// In all spans before it.
     totals: Findings,
 }
@@ -83,8 +89,10 @@ pub(super) fn attend<P: Products>(products: P, work: &ColumnWork<'_>, emit: Emit
             }
             let Findings { softmax, sums } = &mut scratch.totals;
             let sums = sums.chunks_exact_mut(lines_per_value);
+            let mut result = vec![0.0; work.heads.head_dim];
             for ((column, softmax), sums) in work.columns.clone().zip(softmax).zip(sums) {
-                emit(column, finish(softmax, sums, work.heads.head_dim));
+                finish(softmax, sums, &mut result);
+                emit(column, &result);
             }
         }
         Emit::Parts(spans, emit) => {
@@ -127,7 +135,10 @@ fn begin<P: Products>(
                 *query = P::Format::query(row, work.spec.scale);
             }
         }
-        tiles.push(Tile { blocks: work.view.blocks(&columns), columns });
+        let first = work.view.positions(columns.start);
+        let last = work.view.positions(columns.end - 1);
+        let seen_by_all = last.start..first.end;
+        tiles.push(Tile { blocks: work.view.blocks(&columns), columns, seen_by_all });
     }
     tiles
 }
@@ -151,8 +162,7 @@ fn absorb_span<P: Products>(
     let Scratch { running, sums, .. } = scratch;
     running.clear();
     running.resize(num_columns, RunningSoftmax::default());
-    sums.clear();
-    sums.resize(num_columns * lines_per_value, [0.0; LINE]);
+    reset(sums, num_columns * lines_per_value);
 
     let visible = work.view.blocks(&work.columns);
     let first = span * BLOCKS_PER_SPAN;
@@ -168,15 +178,18 @@ fn absorb_span<P: Products>(
         for tile in tiles.iter().filter(|tile| tile.blocks.contains(&block)) {
             let local =
                 tile.columns.start - work.columns.start..tile.columns.end - work.columns.start;
+            let is_seen_by_all = tile.seen_by_all.start <= first_position
+                && first_position + BLOCK_SIZE <= tile.seen_by_all.end;
+            let visible = |column| {
+                visible_bits(work.view.positions(tile.columns.start + column), first_position)
+            };
             let view = TileView {
                 queries: &queries[local.start * num_rows..local.end * num_rows],
                 pair,
                 softcap: work.spec.softcap,
                 sums: &mut sums[local.start * lines_per_value..local.end * lines_per_value],
                 softmax: &mut running[local],
-                visible: |column| {
-                    visible_bits(work.view.positions(tile.columns.start + column), first_position)
-                },
+                visible: (!is_seen_by_all).then_some(visible),
             };
             absorb_block(products, view);
         }
@@ -197,27 +210,21 @@ fn visible_bits(visible: Range<usize>, first_position: usize) -> u32 {
 ///
 /// A span in which it saw nothing, with a maximum of `f32::MIN` and sums of zero, changes nothing.
 #[inline(always)]
-fn merge(
-    softmax: &mut Softmax,
-    sums: &mut [[f32; LINE]],
-    (span_softmax, span_sums): (&Softmax, &[[f32; LINE]]),
-) {
+fn merge(softmax: &mut Softmax, sums: &mut [Line], (span_softmax, span_sums): (&Softmax, &[Line])) {
     let (before, span) = softmax.merge(span_softmax);
-    for (sum, add) in sums.as_flattened_mut().iter_mut().zip(span_sums.as_flattened()) {
+    for (sum, add) in Line::flatten_mut(sums).iter_mut().zip(Line::flatten(span_sums)) {
         *sum = add.mul_add(span, *sum * before);
     }
 }
 
 /// Turns a column's sums into its result.
 #[inline(always)]
-fn finish<'a>(softmax: &Softmax, sums: &'a mut [[f32; LINE]], head_dim: usize) -> &'a [f32] {
+fn finish(softmax: &Softmax, sums: &[Line], result: &mut [f32]) {
     let factor = 1.0 / softmax.total;
-    let result = &mut sums.as_flattened_mut()[..head_dim];
-    for value in result.iter_mut() {
+    for (result, sum) in result.iter_mut().zip(Line::flatten(sums)) {
         // A block outside the view may have turned -0 into 0: adding 0 does so always.
-        *value = *value * factor + 0.0;
+        *result = sum * factor + 0.0;
     }
-    result
 }
 
 for_each_level! {
@@ -241,6 +248,7 @@ fn merge_parts_plain(
 ) {
     let lines_per_value = work.heads.head_dim.div_ceil(LINE);
     let mut scratch = SCRATCH.take();
+    let mut result = vec![0.0; work.heads.head_dim];
     for column in work.columns.clone() {
         scratch.totals.reset(1, work.heads.head_dim);
         let Findings { softmax, sums } = &mut scratch.totals;
@@ -249,7 +257,8 @@ fn merge_parts_plain(
             let lines = part * lines_per_value..(part + 1) * lines_per_value;
             merge(&mut softmax[0], sums, (&parts.softmax[part], &parts.sums[lines]));
         }
-        emit(column, finish(&softmax[0], sums, work.heads.head_dim));
+        finish(&softmax[0], sums, &mut result);
+        emit(column, &result);
     }
     SCRATCH.set(scratch);
 }

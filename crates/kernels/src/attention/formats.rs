@@ -1,5 +1,8 @@
 //! What blocks look like in each type of store, and the queries that go with them.
 
+#![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
+
+use super::tile::{larger, reduce};
 use crate::{
     KvStore,
     kv_store::{
@@ -48,6 +51,7 @@ impl Format for F16 {
         store.f16(layer, block, head)
     }
 
+    #[inline(always)]
     fn query(row: &[f32], scale: f32) -> f32 {
         row[0] * scale
     }
@@ -82,18 +86,21 @@ impl Format for Q8 {
         store.q8_0(layer, block, head)
     }
 
+    #[inline(always)]
     fn query(row: &[f32], scale: f32) -> QueryGroup {
-        let largest = row.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+        let mut values = [0.0; GROUP];
+        values[..row.len()].copy_from_slice(row);
+        let largest = reduce(values.map(f32::abs), larger);
         let inverse = if largest > q8_0::NEGLIGIBLE { MAX_CODE / largest } else { 0.0 };
-        let mut group = QueryGroup { scale: largest / MAX_CODE * scale, ..QueryGroup::default() };
-        for (word, values) in group.codes.iter_mut().zip(row.chunks(4)) {
-            let mut codes = [0_i8; 4];
-            for (code, value) in codes.iter_mut().zip(values) {
-                *code = q8_0::round(value * inverse) as i8;
-            }
-            *word = i32::from_le_bytes(codes.map(|code| code as u8));
-            let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
-            group.start -= sum * i32::from(q8_0::KEY_ZERO);
+        let codes = values.map(|value| q8_0::round(value * inverse));
+        let words = codes.as_chunks::<4>().0.iter();
+        let mut group = QueryGroup {
+            scale: largest / MAX_CODE * scale,
+            start: -codes.iter().sum::<i32>() * i32::from(q8_0::KEY_ZERO),
+            ..QueryGroup::default()
+        };
+        for (word, codes) in group.codes.iter_mut().zip(words) {
+            *word = codes.iter().rev().fold(0, |word, code| word << 8 | code & 0xFF);
         }
         group
     }

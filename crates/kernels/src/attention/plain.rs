@@ -8,7 +8,7 @@ use half::f16;
 use super::{
     ColumnWork, Emit,
     formats::{F16, MAX_WEIGHT_CODE, Q8, QueryGroup},
-    tile::{Pair, Products, larger, reduce},
+    tile::{Line, Pair, Products, larger, reduce},
 };
 use crate::{
     BLOCK_SIZE,
@@ -70,12 +70,7 @@ impl Products for PlainF16 {
     const MAX_COLUMNS: usize = 4;
 
     #[inline(always)]
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        pair: Pair<F16Block<'_>>,
-        out: &mut [[f32; LINE]; N],
-    ) {
+    fn scores<const N: usize>(self, q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
         for half in 0..2 {
             let mut sums = [[0.0_f32; LINE / 2]; N];
             for (q, line) in q.iter().zip(pair.block.keys) {
@@ -87,7 +82,7 @@ impl Products for PlainF16 {
                 }
             }
             for (out, sums) in out.iter_mut().zip(&sums) {
-                out.as_chunks_mut::<{ LINE / 2 }>().0[half] = *sums;
+                out.0.as_chunks_mut::<{ LINE / 2 }>().0[half] = *sums;
             }
         }
     }
@@ -95,27 +90,29 @@ impl Products for PlainF16 {
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<F16Block<'_>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     ) {
         let lines_per_token = sums.len() / N;
         for index in 0..2 * lines_per_token {
             let (line, half) = (index / 2, index % 2);
             let mut group: [[f32; LINE / 2]; N] = std::array::from_fn(|column| {
-                sums[column * lines_per_token + line].as_chunks::<{ LINE / 2 }>().0[half]
+                sums[column * lines_per_token + line].0.as_chunks::<{ LINE / 2 }>().0[half]
+                    .map(|sum| sum * factors[column])
             });
             for (token, values) in pair.block.values.chunks_exact(lines_per_token).enumerate() {
                 let values = to_f32(&values[line].as_chunks::<{ LINE / 2 }>().0[half]);
                 for (group, weights) in group.iter_mut().zip(weights) {
                     for (sum, value) in group.iter_mut().zip(&values) {
-                        *sum = weights[token].mul_add(*value, *sum);
+                        *sum = weights.0[token].mul_add(*value, *sum);
                     }
                 }
             }
             for (column, group) in group.iter().enumerate() {
                 let line = &mut sums[column * lines_per_token + line];
-                line.as_chunks_mut::<{ LINE / 2 }>().0[half] = *group;
+                line.0.as_chunks_mut::<{ LINE / 2 }>().0[half] = *group;
             }
         }
     }
@@ -140,9 +137,9 @@ impl Products for PlainQ8 {
         self,
         q: &[[QueryGroup; N]],
         pair: Pair<Block<'_>>,
-        out: &mut [[f32; LINE]; N],
+        out: &mut [Line; N],
     ) {
-        *out = [[0.0; LINE]; N];
+        *out = [Line::ZERO; N];
         for (groups, lines) in q.iter().zip(pair.block.keys.chunks_exact(GROUP_LINES)) {
             let scales = widen_scales(&lines[0]);
             let words = lines[1..].as_flattened().as_chunks::<4>().0.as_chunks::<GROUP>().0;
@@ -157,7 +154,7 @@ impl Products for PlainQ8 {
                         }
                     }
                 }
-                for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
+                for ((out, dot), scale) in out.0.iter_mut().zip(dots).zip(scales) {
                     *out = (dot as f32).mul_add(scale * query.scale, *out);
                 }
             }
@@ -167,18 +164,20 @@ impl Products for PlainQ8 {
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<Block<'_>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     ) {
         let scales = widen_scales(&pair.block.values[0]);
         let groups = pair.block.values[1..].chunks_exact(CODE_LINES);
         let lines_per_value = sums.len() / N;
-        for (weights, sums) in weights.iter().zip(sums.chunks_exact_mut(lines_per_value)) {
-            let weights: [f32; LINE] = std::array::from_fn(|t| weights[t] * scales[t]);
+        let columns = factors.iter().zip(weights).zip(sums.chunks_exact_mut(lines_per_value));
+        for ((factor, weights), sums) in columns {
+            let weights: [f32; LINE] = std::array::from_fn(|t| weights.0[t] * scales[t]);
             let largest = self.largest(&weights);
             let inverse = if largest > NEGLIGIBLE { MAX_WEIGHT_CODE / largest } else { 0.0 };
-            let factor = largest / MAX_WEIGHT_CODE;
+            let scale = largest / MAX_WEIGHT_CODE;
             let codes = weights.map(|weight| q8_0::round(weight * inverse));
             for (sums, lines) in sums.iter_mut().zip(groups.clone()) {
                 let words = lines.as_flattened().as_chunks::<4>().0.as_chunks::<GROUP>().0;
@@ -190,8 +189,8 @@ impl Products for PlainQ8 {
                         }
                     }
                 }
-                for (sum, dot) in sums.iter_mut().zip(dots) {
-                    *sum = (dot as f32).mul_add(factor, *sum);
+                for (sum, dot) in sums.0.iter_mut().zip(dots) {
+                    *sum = (dot as f32).mul_add(scale, *sum * factor);
                 }
             }
         }

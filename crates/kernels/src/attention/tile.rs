@@ -8,6 +8,28 @@ use crate::{kv_store::LINE, math};
 type Query<P> = <<P as Products>::Format as Format>::Query;
 type Block<'a, P> = <<P as Products>::Format as Format>::Block<'a>;
 
+/// 32 numbers, aligned such that a vector of them never lies in two cache lines.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [f32; LINE]);
+
+impl Line {
+    pub(super) const ZERO: Self = Self([0.0; LINE]);
+
+    /// The numbers of all lines.
+    pub(super) fn flatten(lines: &[Self]) -> &[f32] {
+        const { assert!(size_of::<Self>() == LINE * size_of::<f32>(), "a line is its numbers") };
+        // SAFETY: a line is its numbers one after the other and nothing else.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
+    }
+
+    /// The numbers of all lines.
+    pub(super) fn flatten_mut(lines: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as above, and any number may stand in a line.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
+    }
+}
+
 /// The two products, which each level writes for itself.
 pub(super) trait Products: Copy {
     /// What the keys and values are.
@@ -21,16 +43,17 @@ pub(super) trait Products: Copy {
         self,
         q: &[[Query<Self>; N]],
         pair: Pair<Block<'_, Self>>,
-        out: &mut [[f32; LINE]; N],
+        out: &mut [Line; N],
     );
 
-    /// `sums[column] += sum over t of weights[column][t] * values[t]`, in the order of `t`. `sums`
-    /// is `(N, lines of a value)`.
+    /// `sums[column] = sums[column] * factors[column] + sum over t of weights[column][t] * values[t]`,
+    /// in the order of `t`. `sums` is `(N, lines of a value)`.
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<Block<'_, Self>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     );
 
     /// The largest number of a line.
@@ -77,11 +100,12 @@ impl Softmax {
 
 /// The softmax of a column over the blocks of one span seen so far.
 #[derive(Clone, Copy)]
+#[repr(C, align(64))]
 pub(super) struct RunningSoftmax {
-    /// The largest score.
-    largest: f32,
     /// Sums of the weights by place in the line, relative to `largest`.
     sums: [f32; LINE / 2],
+    /// The largest score.
+    largest: f32,
 }
 
 impl Default for RunningSoftmax {
@@ -97,15 +121,14 @@ impl RunningSoftmax {
         Softmax { largest: self.largest, total: reduce(self.sums, |a, b| a + b) }
     }
 
-    /// Turns a line of scores into weights, given the largest of them and of those before. Earlier
-    /// sums have to be multiplied by `correction`, which belongs to the change of the largest.
+    /// Turns a line of scores into weights. `correction` is what the change of the largest score
+    /// makes of earlier sums.
     ///
     /// For a line without visible scores the weights are zero and the correction is one.
     #[inline(always)]
-    fn absorb(&mut self, line: &mut [f32; LINE], largest: f32, correction: f32) {
-        self.largest = largest;
+    fn absorb(&mut self, line: &mut [f32; LINE], correction: f32) {
         for score in line.iter_mut() {
-            *score = math::exp(*score - largest);
+            *score = math::exp(*score - self.largest);
         }
         let (halves, _) = line.as_chunks::<{ LINE / 2 }>();
         let mut sums = self.sums;
@@ -157,10 +180,11 @@ pub(super) struct TileView<'a, 'b, P: Products, V> {
     pub(super) queries: &'a [Query<P>], // (rows of keys, columns)
     pub(super) pair: Pair<Block<'b, P>>,
     pub(super) softcap: Option<f32>,
-    pub(super) sums: &'a mut [[f32; LINE]], // (columns, lines of a value)
+    pub(super) sums: &'a mut [Line], // (columns, lines of a value)
     pub(super) softmax: &'a mut [RunningSoftmax],
-    /// For each column, one bit per token of the block that it sees.
-    pub(super) visible: V,
+    /// Where some column does not see all of the block: for each column, one bit per token that it
+    /// sees.
+    pub(super) visible: Option<V>,
 }
 
 /// More columns than the tiles of any level have.
@@ -190,46 +214,41 @@ pub(super) fn absorb_block<P: Products>(
     view: TileView<'_, '_, P, impl Fn(usize) -> u32>,
 ) {
     const { assert!(P::MAX_COLUMNS <= MAX_COLUMNS, "lines for every column") };
-    let TileView { queries, pair, softcap, sums, softmax, visible } = view;
-    let width = softmax.len();
+    let width = view.softmax.len();
     assert!(width <= P::MAX_COLUMNS, "{width} columns in a tile of {}", P::MAX_COLUMNS);
-    let mut lines = [[0.0_f32; LINE]; MAX_COLUMNS];
-    let lines = &mut lines[..width];
+    with_width!(width, N => absorb::<P, N>(products, view));
+}
 
-    with_width!(width, N => {
-        products.scores::<N>(queries.as_chunks().0, pair, &mut lines.as_chunks_mut().0[0]);
-    });
-
-    // The maxima of all columns first, so that their corrections are one vector's work and no
-    // column waits for another.
-    let mut largest = [0.0_f32; MAX_COLUMNS];
-    let mut corrections = [0.0_f32; MAX_COLUMNS];
-    for (i, (line, softmax)) in lines.iter_mut().zip(&*softmax).enumerate() {
-        if let Some(cap) = softcap {
-            cap_scores(line, cap);
+#[inline(always)]
+fn absorb<P: Products, const N: usize>(
+    products: P,
+    view: TileView<'_, '_, P, impl Fn(usize) -> u32>,
+) {
+    let TileView { queries, pair, softcap, sums, softmax, visible } = view;
+    let softmax = &mut softmax.as_chunks_mut::<N>().0[0];
+    let mut lines = [Line::ZERO; N];
+    products.scores::<N>(queries.as_chunks().0, pair, &mut lines);
+    if let Some(cap) = softcap {
+        lines.iter_mut().for_each(|line| cap_scores(&mut line.0, cap));
+    }
+    if let Some(visible) = visible {
+        for (i, line) in lines.iter_mut().enumerate() {
+            mask_scores(&mut line.0, visible(i));
         }
-        let visible = visible(i);
-        if visible != u32::MAX {
-            mask_scores(line, visible);
-        }
-        largest[i] = larger(softmax.largest, products.largest(line));
-        corrections[i] = softmax.largest - largest[i];
+    }
+    // The maxima of all columns first, so that the exponentials of their changes are one vector's
+    // work and no column waits for another.
+    let mut corrections = [0.0_f32; N];
+    for ((correction, softmax), line) in corrections.iter_mut().zip(&mut *softmax).zip(&lines) {
+        let largest = larger(softmax.largest, products.largest(&line.0));
+        *correction = softmax.largest - largest;
+        softmax.largest = largest;
     }
     for correction in &mut corrections {
         *correction = math::exp(*correction);
     }
-    let sums_per_column = sums.chunks_exact_mut(sums.len() / width);
-    for (i, ((line, softmax), sums)) in
-        lines.iter_mut().zip(softmax).zip(sums_per_column).enumerate()
-    {
-        softmax.absorb(line, largest[i], corrections[i]);
-        // Most blocks bring no new maximum, and the product with one would change nothing.
-        if corrections[i] < 1.0 {
-            for sum in sums.as_flattened_mut() {
-                *sum *= corrections[i];
-            }
-        }
+    for ((softmax, line), correction) in softmax.iter_mut().zip(&mut lines).zip(corrections) {
+        softmax.absorb(&mut line.0, correction);
     }
-
-    with_width!(width, N => products.add_values::<N>(&lines.as_chunks().0[0], pair, sums));
+    products.add_values::<N>(&corrections, &lines, pair, sums);
 }

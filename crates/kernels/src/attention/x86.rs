@@ -9,9 +9,9 @@ use std::arch::x86_64::{
     __m256, __m512, _MM_HINT_T0, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
     _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_castps256_ps128, _mm256_cvtph_ps,
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_cvtph_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_max_ps, _mm512_reduce_max_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_cvtph_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_max_ps,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use half::f16;
@@ -19,7 +19,7 @@ use half::f16;
 use super::{
     ColumnWork, Emit, columns,
     formats::F16,
-    tile::{Pair, Products},
+    tile::{Line, Pair, Products},
 };
 use crate::kv_store::{F16Block, LINE};
 
@@ -46,12 +46,7 @@ impl Products for Avx512 {
     const MAX_COLUMNS: usize = 12;
 
     #[inline(always)]
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        pair: Pair<F16Block<'_>>,
-        out: &mut [[f32; LINE]; N],
-    ) {
+    fn scores<const N: usize>(self, q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
         // SAFETY: holding an `Avx512` proves the features.
         unsafe { scores_avx512(q, pair, out) }
     }
@@ -59,12 +54,13 @@ impl Products for Avx512 {
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<F16Block<'_>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     ) {
         // SAFETY: holding an `Avx512` proves the features.
-        unsafe { add_values_avx512(weights, pair, sums) }
+        unsafe { add_values_avx512(factors, weights, pair, sums) }
     }
 
     #[inline(always)]
@@ -85,12 +81,7 @@ impl Products for Avx2 {
     const MAX_COLUMNS: usize = 6;
 
     #[inline(always)]
-    fn scores<const N: usize>(
-        self,
-        q: &[[f32; N]],
-        pair: Pair<F16Block<'_>>,
-        out: &mut [[f32; LINE]; N],
-    ) {
+    fn scores<const N: usize>(self, q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
         // SAFETY: holding an `Avx2` proves the features.
         unsafe { scores_avx2(q, pair, out) }
     }
@@ -98,12 +89,13 @@ impl Products for Avx2 {
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<F16Block<'_>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     ) {
         // SAFETY: holding an `Avx2` proves the features.
-        unsafe { add_values_avx2(weights, pair, sums) }
+        unsafe { add_values_avx2(factors, weights, pair, sums) }
     }
 
     #[inline(always)]
@@ -114,11 +106,7 @@ impl Products for Avx2 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn scores_avx512<const N: usize>(
-    q: &[[f32; N]],
-    pair: Pair<F16Block<'_>>,
-    out: &mut [[f32; LINE]; N],
-) {
+fn scores_avx512<const N: usize>(q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
     let mut sums = [[_mm512_setzero_ps(); 2]; N];
     for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.next.keys) {
         prefetch(next);
@@ -130,21 +118,24 @@ fn scores_avx512<const N: usize>(
         }
     }
     for (out, sums) in out.iter_mut().zip(sums) {
-        store_avx512(out, sums);
+        store_avx512(&mut out.0, sums);
     }
 }
 
 #[target_feature(enable = "avx512f")]
 fn add_values_avx512<const N: usize>(
-    weights: &[[f32; LINE]; N],
+    factors: &[f32; N],
+    weights: &[Line; N],
     pair: Pair<F16Block<'_>>,
-    sums: &mut [[f32; LINE]],
+    sums: &mut [Line],
 ) {
     let lines_per_value = sums.len() / N;
     for i in 0..lines_per_value {
         let mut parts = [[_mm512_setzero_ps(); 2]; N];
-        for (column, part) in parts.iter_mut().enumerate() {
-            *part = load_avx512(&sums[column * lines_per_value + i]);
+        for (column, (part, factor)) in parts.iter_mut().zip(factors).enumerate() {
+            let factor = _mm512_set1_ps(*factor);
+            *part = load_avx512(&sums[column * lines_per_value + i].0)
+                .map(|sum| _mm512_mul_ps(sum, factor));
         }
         let tokens = pair.block.values.chunks_exact(lines_per_value);
         let next = pair.next.values.chunks_exact(lines_per_value);
@@ -152,13 +143,13 @@ fn add_values_avx512<const N: usize>(
             prefetch(&next[i]);
             let [low, high] = widen_avx512(&lines[i]);
             for (part, weights) in parts.iter_mut().zip(weights) {
-                let weight = _mm512_set1_ps(weights[t]);
+                let weight = _mm512_set1_ps(weights.0[t]);
                 part[0] = _mm512_fmadd_ps(low, weight, part[0]);
                 part[1] = _mm512_fmadd_ps(high, weight, part[1]);
             }
         }
         for (column, part) in parts.into_iter().enumerate() {
-            store_avx512(&mut sums[column * lines_per_value + i], part);
+            store_avx512(&mut sums[column * lines_per_value + i].0, part);
         }
     }
 }
@@ -207,11 +198,7 @@ fn prefetch(line: &[f16; LINE]) {
 // With 16 registers of half the width, a line is taken in two halves, one after the other.
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scores_avx2<const N: usize>(
-    q: &[[f32; N]],
-    pair: Pair<F16Block<'_>>,
-    out: &mut [[f32; LINE]; N],
-) {
+fn scores_avx2<const N: usize>(q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
     for half in 0..2 {
         let mut sums = [[_mm256_setzero_ps(); 2]; N];
         for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.next.keys) {
@@ -224,23 +211,26 @@ fn scores_avx2<const N: usize>(
             }
         }
         for (out, sums) in out.iter_mut().zip(sums) {
-            store_avx2(&mut out.as_chunks_mut().0[half], sums);
+            store_avx2(&mut out.0.as_chunks_mut().0[half], sums);
         }
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_values_avx2<const N: usize>(
-    weights: &[[f32; LINE]; N],
+    factors: &[f32; N],
+    weights: &[Line; N],
     pair: Pair<F16Block<'_>>,
-    sums: &mut [[f32; LINE]],
+    sums: &mut [Line],
 ) {
     let lines_per_value = sums.len() / N;
     for index in 0..2 * lines_per_value {
         let (i, half) = (index / 2, index % 2);
         let mut parts = [[_mm256_setzero_ps(); 2]; N];
-        for (column, part) in parts.iter_mut().enumerate() {
-            *part = load_avx2(&sums[column * lines_per_value + i].as_chunks().0[half]);
+        for (column, (part, factor)) in parts.iter_mut().zip(factors).enumerate() {
+            let factor = _mm256_set1_ps(*factor);
+            *part = load_avx2(&sums[column * lines_per_value + i].0.as_chunks().0[half])
+                .map(|sum| _mm256_mul_ps(sum, factor));
         }
         let tokens = pair.block.values.chunks_exact(lines_per_value);
         let next = pair.next.values.chunks_exact(lines_per_value);
@@ -248,14 +238,14 @@ fn add_values_avx2<const N: usize>(
             prefetch(&next[i]);
             let [low, high] = widen_avx2(&lines[i].as_chunks().0[half]);
             for (part, weights) in parts.iter_mut().zip(weights) {
-                let weight = _mm256_set1_ps(weights[t]);
+                let weight = _mm256_set1_ps(weights.0[t]);
                 part[0] = _mm256_fmadd_ps(low, weight, part[0]);
                 part[1] = _mm256_fmadd_ps(high, weight, part[1]);
             }
         }
         for (column, part) in parts.into_iter().enumerate() {
             let line = &mut sums[column * lines_per_value + i];
-            store_avx2(&mut line.as_chunks_mut().0[half], part);
+            store_avx2(&mut line.0.as_chunks_mut().0[half], part);
         }
     }
 }

@@ -13,18 +13,19 @@ use std::arch::x86_64::{
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16,
     _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
     _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
+    _mm512_loadu_si512, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_si512,
 };
 
 use super::{
     ColumnWork, Emit, columns,
     formats::{MAX_WEIGHT_CODE, Q8, QueryGroup},
-    tile::{Pair, Products},
+    tile::{Line, Pair, Products},
     x86::{largest_avx2, largest_avx512, load_avx512, store_avx512},
 };
 use crate::kv_store::{
     LINE,
-    q8_0::{Block, CODE_LINES, GROUP, GROUP_LINES, KEY_ZERO, Line, NEGLIGIBLE},
+    q8_0::{self, Block, CODE_LINES, GROUP, GROUP_LINES, KEY_ZERO, NEGLIGIBLE},
 };
 
 /// Attends with AVX-512 and its products of bytes.
@@ -54,7 +55,7 @@ impl Products for Vnni {
         self,
         q: &[[QueryGroup; N]],
         pair: Pair<Block<'_>>,
-        out: &mut [[f32; LINE]; N],
+        out: &mut [Line; N],
     ) {
         // SAFETY: holding a `Vnni` proves the features.
         unsafe { scores_vnni(q, pair, out) }
@@ -63,12 +64,13 @@ impl Products for Vnni {
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<Block<'_>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     ) {
         // SAFETY: holding a `Vnni` proves the features.
-        unsafe { add_values_vnni(weights, pair, sums) }
+        unsafe { add_values_vnni(factors, weights, pair, sums) }
     }
 
     #[inline(always)]
@@ -93,7 +95,7 @@ impl Products for Avx2 {
         self,
         q: &[[QueryGroup; N]],
         pair: Pair<Block<'_>>,
-        out: &mut [[f32; LINE]; N],
+        out: &mut [Line; N],
     ) {
         // SAFETY: holding an `Avx2` proves the features.
         unsafe { scores_avx2(q, pair, out) }
@@ -102,12 +104,13 @@ impl Products for Avx2 {
     #[inline(always)]
     fn add_values<const N: usize>(
         self,
-        weights: &[[f32; LINE]; N],
+        factors: &[f32; N],
+        weights: &[Line; N],
         pair: Pair<Block<'_>>,
-        sums: &mut [[f32; LINE]],
+        sums: &mut [Line],
     ) {
         // SAFETY: holding an `Avx2` proves the features.
-        unsafe { add_values_avx2(weights, pair, sums) }
+        unsafe { add_values_avx2(factors, weights, pair, sums) }
     }
 
     #[inline(always)]
@@ -118,12 +121,8 @@ impl Products for Avx2 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,f16c")]
-fn scores_vnni<const N: usize>(
-    q: &[[QueryGroup; N]],
-    pair: Pair<Block<'_>>,
-    out: &mut [[f32; LINE]; N],
-) {
-    *out = [[0.0; LINE]; N];
+fn scores_vnni<const N: usize>(q: &[[QueryGroup; N]], pair: Pair<Block<'_>>, out: &mut [Line; N]) {
+    *out = [Line::ZERO; N];
     let keys = pair.block.keys.as_chunks::<GROUP_LINES>().0;
     let next = pair.next.keys.as_chunks::<GROUP_LINES>().0;
     for ((groups, lines), next) in q.iter().zip(keys).zip(next) {
@@ -145,34 +144,33 @@ fn scores_vnni<const N: usize>(
         let scales = widen_avx512(&lines[0]);
         for ((out, dots), query) in out.iter_mut().zip(dots).zip(groups) {
             let factor = _mm512_set1_ps(query.scale);
-            let sums = load_avx512(out);
+            let sums = load_avx512(&out.0);
             let add = |i: usize| {
                 let scale = _mm512_mul_ps(scales[i], factor);
                 _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[i]), scale, sums[i])
             };
-            store_avx512(out, [add(0), add(1)]);
+            store_avx512(&mut out.0, [add(0), add(1)]);
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,f16c")]
 fn add_values_vnni<const N: usize>(
-    weights: &[[f32; LINE]; N],
+    factors: &[f32; N],
+    weights: &[Line; N],
     pair: Pair<Block<'_>>,
-    sums: &mut [[f32; LINE]],
+    sums: &mut [Line],
 ) {
     let scales = widen_avx512(&pair.block.values[0]);
     prefetch(&pair.next.values[0]);
     let mut codes = [[0_i32; GROUP / 4]; N];
-    let mut factors = [0.0_f32; N];
-    for ((weights, codes), factor) in weights.iter().zip(&mut codes).zip(&mut factors) {
-        let [low, high] = load_avx512(weights);
+    let mut scales_of_codes = [0.0_f32; N];
+    for ((weights, codes), scale) in weights.iter().zip(&mut codes).zip(&mut scales_of_codes) {
+        let [low, high] = load_avx512(&weights.0);
         let scaled = [_mm512_mul_ps(low, scales[0]), _mm512_mul_ps(high, scales[1])];
-        let mut line = [0.0; LINE];
-        store_avx512(&mut line, scaled);
-        let largest = largest_avx512(&line);
+        let largest = _mm512_reduce_max_ps(_mm512_max_ps(scaled[0], scaled[1]));
         let inverse = if largest > NEGLIGIBLE { MAX_WEIGHT_CODE / largest } else { 0.0 };
-        *factor = largest / MAX_WEIGHT_CODE;
+        *scale = largest / MAX_WEIGHT_CODE;
         for (words, scaled) in codes.as_chunks_mut::<4>().0.iter_mut().zip(scaled) {
             let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(scaled, _mm512_set1_ps(inverse)));
             let bytes = _mm512_cvtusepi32_epi8(rounded);
@@ -194,11 +192,15 @@ fn add_values_vnni<const N: usize>(
                 dots[1] = _mm512_dpbusd_epi32(dots[1], weights, high);
             }
         }
-        for (column, (dots, factor)) in dots.into_iter().zip(factors).enumerate() {
-            let sums = &mut sums[column * lines_per_value + group];
-            let factor = _mm512_set1_ps(factor);
+        for (column, dots) in dots.into_iter().enumerate() {
+            let sums = &mut sums[column * lines_per_value + group].0;
+            let factor = _mm512_set1_ps(factors[column]);
+            let scale = _mm512_set1_ps(scales_of_codes[column]);
             let before = load_avx512(sums);
-            let add = |i: usize| _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[i]), factor, before[i]);
+            let add = |i: usize| {
+                let before = _mm512_mul_ps(before[i], factor);
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[i]), scale, before)
+            };
             store_avx512(sums, [add(0), add(1)]);
         }
     }
@@ -206,7 +208,7 @@ fn add_values_vnni<const N: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(line: &Line) -> __m512i {
+fn load(line: &q8_0::Line) -> __m512i {
     // SAFETY: a line has 64 bytes, and the load asks for no alignment.
     unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
 }
@@ -214,7 +216,7 @@ fn load(line: &Line) -> __m512i {
 /// Widens a line of 32 scales.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn widen_avx512(line: &Line) -> [__m512; 2] {
+fn widen_avx512(line: &q8_0::Line) -> [__m512; 2] {
     let (halves, _) = line.as_chunks::<32>();
     // SAFETY: each half has 16 numbers of two bytes, and the load asks for no alignment.
     let load = |i: usize| unsafe { _mm256_loadu_si256(halves[i].as_ptr().cast()) };
@@ -223,7 +225,7 @@ fn widen_avx512(line: &Line) -> [__m512; 2] {
 
 /// Asks for a line that will be read soon.
 #[inline(always)]
-fn prefetch(line: &Line) {
+fn prefetch(line: &q8_0::Line) {
     // SAFETY: a prefetch reads nothing that the program can see, and SSE is in every x86-64.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
 }
@@ -232,12 +234,8 @@ fn prefetch(line: &Line) {
 // multiplied and added by twos: no sum of two products of a code and a weight overflows 32 bits.
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scores_avx2<const N: usize>(
-    q: &[[QueryGroup; N]],
-    pair: Pair<Block<'_>>,
-    out: &mut [[f32; LINE]; N],
-) {
-    *out = [[0.0; LINE]; N];
+fn scores_avx2<const N: usize>(q: &[[QueryGroup; N]], pair: Pair<Block<'_>>, out: &mut [Line; N]) {
+    *out = [Line::ZERO; N];
     let zero = _mm256_set1_epi8(KEY_ZERO as i8);
     let keys = pair.block.keys.as_chunks::<GROUP_LINES>().0;
     let next = pair.next.keys.as_chunks::<GROUP_LINES>().0;
@@ -258,7 +256,7 @@ fn scores_avx2<const N: usize>(
             let scales = widen_avx2(&lines[0].as_chunks().0[quarter]);
             for ((out, dots), query) in out.iter_mut().zip(dots).zip(groups) {
                 let scale = _mm256_mul_ps(scales, _mm256_set1_ps(query.scale));
-                add_product(&mut out.as_chunks_mut().0[quarter], dots, scale);
+                add_product(&mut out.0.as_chunks_mut().0[quarter], dots, scale);
             }
         }
     }
@@ -266,23 +264,24 @@ fn scores_avx2<const N: usize>(
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_values_avx2<const N: usize>(
-    weights: &[[f32; LINE]; N],
+    factors: &[f32; N],
+    weights: &[Line; N],
     pair: Pair<Block<'_>>,
-    sums: &mut [[f32; LINE]],
+    sums: &mut [Line],
 ) {
     pair.next.values.iter().for_each(prefetch);
     let scales = pair.block.values[0].as_chunks().0;
     // As pairs of 16 bits: of four tokens the even ones, then the odd ones.
     let mut codes = [[0_i32; GROUP / 2]; N];
-    let mut factors = [0.0_f32; N];
-    for ((weights, codes), factor) in weights.iter().zip(&mut codes).zip(&mut factors) {
-        let mut scaled = *weights;
+    let mut scales_of_codes = [0.0_f32; N];
+    for ((weights, codes), scale) in weights.iter().zip(&mut codes).zip(&mut scales_of_codes) {
+        let mut scaled = weights.0;
         for (scaled, scales) in scaled.as_chunks_mut().0.iter_mut().zip(scales) {
             store_eight(scaled, _mm256_mul_ps(load_eight(scaled), widen_avx2(scales)));
         }
         let largest = largest_avx2(&scaled);
         let inverse = if largest > NEGLIGIBLE { MAX_WEIGHT_CODE / largest } else { 0.0 };
-        *factor = largest / MAX_WEIGHT_CODE;
+        *scale = largest / MAX_WEIGHT_CODE;
         let rounded = scaled.as_chunks().0.iter().map(|scaled| {
             _mm256_cvtps_epi32(_mm256_mul_ps(load_eight(scaled), _mm256_set1_ps(inverse)))
         });
@@ -310,10 +309,12 @@ fn add_values_avx2<const N: usize>(
                     *dots = _mm256_add_epi32(*dots, _mm256_madd_epi16(odd, w_odd));
                 }
             }
-            for (column, (dots, factor)) in dots.into_iter().zip(factors).enumerate() {
-                let sums = &mut sums[column * lines_per_value + group];
+            for (column, dots) in dots.into_iter().enumerate() {
+                let sums = &mut sums[column * lines_per_value + group].0;
                 let eight = &mut sums.as_chunks_mut().0[quarter];
-                add_product(eight, dots, _mm256_set1_ps(factor));
+                let factor = _mm256_set1_ps(factors[column]);
+                store_eight(eight, _mm256_mul_ps(load_eight(eight), factor));
+                add_product(eight, dots, _mm256_set1_ps(scales_of_codes[column]));
             }
         }
     }

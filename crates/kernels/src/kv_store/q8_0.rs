@@ -16,6 +16,8 @@
 //! codes are stored with 128 added because a product of bytes takes an unsigned and a signed
 //! operand.
 
+#![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
+
 use half::f16;
 
 use super::BLOCK_SIZE;
@@ -125,7 +127,7 @@ fn coder(scale: f16) -> impl Fn(f32) -> i8 {
 }
 
 /// The nearest integer, the even one of two, for numbers up to a million.
-#[inline]
+#[inline(always)]
 pub(crate) fn round(value: f32) -> i32 {
     (value + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
 }
