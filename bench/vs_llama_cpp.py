@@ -23,6 +23,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import Callable
 
@@ -54,10 +55,10 @@ WORKLOADS = {
     "short": Workload(512, 64, 1, ("prefill_tokens_per_second", "decode_tokens_per_second"),
                       ("peak_memory_bytes", "first_token_seconds")),
     "long": Workload(2048, 32, 1, ("prefill_tokens_per_second", "decode_tokens_per_second")),
-    "one": Workload(64, 64, 1),
-    "four": Workload(64, 64, 4),
-    "eight": Workload(64, 64, 8),
-    "crowded": Workload(64, 16, 1, crowded=True),
+    "one": Workload(32, 32, 1),
+    "four": Workload(32, 32, 4),
+    "eight": Workload(32, 32, 8),
+    "crowded": Workload(8, 16, 1, crowded=True),
 }
 
 
@@ -197,15 +198,14 @@ def measure_file(args, path, keys):
         for engine_runs in runs.values():
             engine_runs.append(dict(facts))
         for name in names:
+            started = time.monotonic()
             for engine in ("Brisk", *variants[name]):
                 if record := measure(args, engine, path, WORKLOADS[name]):
                     runs[engine][turn][name] = record
             if turn == 0:
                 records = {variant: runs[variant][0].get(name) for variant in VARIANTS}
                 variants[name] = promising(WORKLOADS[name], records)
-        done = {name: round(it["decode_tokens_per_second"], 1) for name, it in runs["Brisk"][turn].items()
-                if name in WORKLOADS}
-        print(f"  round {turn + 1} of {args.rounds}: Brisk decodes {done}", file=sys.stderr)
+            print(f"  round {turn + 1} of {args.rounds}, {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return runs
 
 
