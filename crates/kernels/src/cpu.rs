@@ -102,7 +102,7 @@ impl Cpu {
         self.level
     }
 
-    /// Whether `avx512vnni` was detected (at [`CpuLevel::Avx512`] only).
+    /// Whether `avx512vnni` (at [`CpuLevel::Avx512`]) or `avxvnni` (at [`CpuLevel::Avx2`]) was detected.
     pub fn has_vnni(self) -> bool {
         self.extras.vnni
     }
@@ -173,14 +173,15 @@ fn is_detected(level: CpuLevel) -> bool {
 #[cfg(target_arch = "x86_64")]
 fn detected_extras(level: CpuLevel) -> Extras {
     use std::arch::is_x86_feature_detected as has;
-    if level != CpuLevel::Avx512 {
-        return Extras::default();
-    }
-    Extras {
-        vnni: has!("avx512vnni"),
-        bf16: has!("avx512bf16"),
-        vbmi: has!("avx512vbmi"),
-        ..Extras::default()
+    match level {
+        CpuLevel::Avx512 => Extras {
+            vnni: has!("avx512vnni"),
+            bf16: has!("avx512bf16"),
+            vbmi: has!("avx512vbmi"),
+            ..Extras::default()
+        },
+        CpuLevel::Avx2 => Extras { vnni: has!("avxvnni"), ..Extras::default() },
+        CpuLevel::Reference | CpuLevel::Neon => Extras::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The operations on 256-bit registers: 16 rows in two.
+//! The operations on 256-bit registers, 16 rows in two; with AVX-VNNI where the processor has it.
 
 #[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
 use std::arch::x86_64::*;
@@ -9,34 +9,51 @@ use crate::{
     weights::TILE_ROWS,
 };
 
-/// Proof that AVX2, FMA and F16C were detected.
+/// Proof that AVX2, FMA and F16C were detected, and AVX-VNNI where `VNNI`.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(());
+pub(super) struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl Avx2<false> {
     pub(super) fn new(cpu: Cpu) -> Option<Self> {
         matches!(cpu.level(), CpuLevel::Avx2 | CpuLevel::Avx512).then_some(Self(()))
     }
 }
 
-impl Simd for Avx2 {
+impl Avx2<true> {
+    pub(super) fn new(cpu: Cpu) -> Option<Self> {
+        (cpu.level() == CpuLevel::Avx2 && cpu.has_vnni()).then_some(Self(()))
+    }
+}
+
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Int = __m256i;
     type Float = __m256;
 
     const NUM_PARTS: usize = 2;
     // Three sets of four sums leave four of the 16 registers for weights and scales.
     const MAX_COLUMNS: usize = 4;
-    // `vpmaddubsw` takes unsigned codes, so the codes' signs are moved to the activations.
-    const SIGNED_ZERO: Option<u32> = None;
+    // `vpdpbusd` multiplies unsigned codes with signed ones. `vpmaddubsw` does too, but 16 bits do not
+    // hold two products with codes up to 255: there, the codes' signs are moved to the activations.
+    const SIGNED_ZERO: Option<u32> = if VNNI { Some(7) } else { None };
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn vectorized<K: Kernel>(simd: Avx2, kernel: K) {
+        fn vectorized<K: Kernel>(simd: impl Simd, kernel: K) {
+            kernel.run(simd);
+        }
+        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        fn vectorized_with_vnni<K: Kernel>(simd: impl Simd, kernel: K) {
             kernel.run(simd);
         }
         // SAFETY: the token `self` was made where these instructions had been detected.
-        unsafe { vectorized(self, kernel) }
+        unsafe { if VNNI { vectorized_with_vnni(self, kernel) } else { vectorized(self, kernel) } }
+    }
+
+    #[inline(always)]
+    fn dots_per_gather(max_code: i32) -> Option<usize> {
+        let largest_pair = 2 * max_code * 127;
+        (!VNNI).then_some((i32::from(i16::MAX) / largest_pair) as usize)
     }
 
     operations! {
@@ -70,12 +87,21 @@ impl Simd for Avx2 {
         fn odd_bytes(a: __m256i) -> __m256i = _mm256_srai_epi16::<8>(a);
 
         // Two products make 2 * 63 * 127 at most, which 16 bits hold.
-        fn dot(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = {
+        fn dot(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = if VNNI {
+            _mm256_dpbusd_avx_epi32(sums, codes, _mm256_set1_epi32(activations))
+        } else {
             let pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi32(activations));
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            _mm256_add_epi16(sums, pairs)
+        };
+        fn gather(total: __m256i, sums: __m256i) -> __m256i = {
+            let sums = if VNNI { sums } else { _mm256_madd_epi16(sums, _mm256_set1_epi16(1)) };
+            _mm256_add_epi32(total, sums)
         };
         // Two products make 2 * 128 * 127 = 32,512 at most, which 16 bits hold.
-        fn dot_signed(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = {
+        fn dot_signed(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = if VNNI {
+            let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));
+            _mm256_dpbusd_avx_epi32(sums, codes, _mm256_set1_epi32(activations))
+        } else {
             let signed = _mm256_sign_epi8(_mm256_set1_epi32(activations), codes);
             let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), signed);
             _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))

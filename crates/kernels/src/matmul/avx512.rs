@@ -44,6 +44,11 @@ impl Simd for Avx512Vnni {
         unsafe { vectorized(self, kernel) }
     }
 
+    #[inline(always)]
+    fn dots_per_gather(_max_code: i32) -> Option<usize> {
+        None
+    }
+
     operations! {
         fn words(line: &Line, _part: usize) -> __m512i = _mm512_loadu_si512(line.as_ptr().cast());
         fn halves(line: &HalfLine, _part: usize) -> __m512i =
@@ -73,6 +78,7 @@ impl Simd for Avx512Vnni {
             _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a));
         fn odd_bytes(a: __m512i) -> __m512i = _mm512_srai_epi16::<8>(a);
 
+        fn gather(total: __m512i, sums: __m512i) -> __m512i = _mm512_add_epi32(total, sums);
         fn dot(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =
             _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(activations));
         fn dot_signed(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =

@@ -33,10 +33,22 @@ pub(super) unsafe trait Tile: Sized + Send + Sync {
 pub(super) enum Codes {
     /// A signed byte is the value.
     Signed,
-    /// The value is the code, of 0 to 63, less `2^n`.
+    /// The value is the code, of `n + 1` bits, less `2^n`.
     ZeroAt(u32),
-    /// The value is the code, of 0 to 63, and a minimum is taken away or added.
-    WithMin,
+    /// The value is the code, of `n` bits, and a minimum is taken away or added.
+    WithMin(u32),
+}
+
+impl Codes {
+    /// The largest magnitude of a code.
+    #[inline(always)]
+    pub(super) const fn max(self) -> i32 {
+        match self {
+            Self::Signed => 128,
+            Self::ZeroAt(bits) => (2 << bits) - 1,
+            Self::WithMin(bits) => (1 << bits) - 1,
+        }
+    }
 }
 
 /// Blocks of 256 weights in runs with integer scales.
@@ -197,7 +209,7 @@ impl Format32 for Q4_0 {
 }
 
 impl Format32 for Q4_1 {
-    const CODES: Codes = Codes::WithMin;
+    const CODES: Codes = Codes::WithMin(4);
 
     #[inline(always)]
     fn codes<S: Simd>(&self, simd: S, part: usize, group: usize) -> S::Int {
@@ -231,7 +243,7 @@ impl Format32 for Q5_0 {
 }
 
 impl Format32 for Q5_1 {
-    const CODES: Codes = Codes::WithMin;
+    const CODES: Codes = Codes::WithMin(5);
 
     #[inline(always)]
     fn codes<S: Simd>(&self, simd: S, part: usize, group: usize) -> S::Int {
@@ -286,7 +298,7 @@ fn bit_pairs<S: Simd>(simd: S, part: usize, line: &Line, run: usize, to: usize) 
 }
 
 impl Format256 for Q2K {
-    const CODES: Codes = Codes::WithMin;
+    const CODES: Codes = Codes::WithMin(2);
     const RUN: usize = 16;
 
     #[inline(always)]
@@ -382,7 +394,7 @@ fn six_bit_scales<S: Simd>(simd: S, part: usize, lines: &[Line; 3]) -> Scales<S>
 }
 
 impl Format256 for Q4K {
-    const CODES: Codes = Codes::WithMin;
+    const CODES: Codes = Codes::WithMin(4);
     const RUN: usize = 32;
 
     #[inline(always)]
@@ -414,7 +426,7 @@ impl Format256 for Q4K {
 }
 
 impl Format256 for Q5K {
-    const CODES: Codes = Codes::WithMin;
+    const CODES: Codes = Codes::WithMin(5);
     const RUN: usize = 32;
 
     #[inline(always)]

@@ -69,7 +69,8 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
     fn run<S: Simd>(self, simd: S) {
         let zero = zero_point::<S>(F::CODES);
         let ahead = start_of_fetch(self.tiles, self.fetch);
-        let has_mins = F::CODES == Codes::WithMin;
+        let has_mins = matches!(F::CODES, Codes::WithMin(_));
+        let (gathers, dots_per_gather) = dots_per_gather::<S>(F::CODES, F::RUN / 4);
         let groups_per_run = F::RUN / 4;
         // Were the number known, the compiler would unroll the loop over groups and load far ahead,
         // for which there are not enough registers. (It is a bound, which spares checks.)
@@ -98,6 +99,7 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                             fetch(simd, ahead, 8 * octet + run, 8 * num_octets);
                         }
                         let mut products = [simd.splat(0); N];
+                        let mut gathered = [simd.splat(0); N];
                         for group in 0..num_groups {
                             let weights = tile.codes(simd, part, octet, run, group);
                             let activations = &codes[groups_per_run * run + group];
@@ -105,10 +107,17 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                                 products[j] =
                                     dot::<S>(simd, F::CODES, products[j], weights, activations[j]);
                             }
+                            if gathers && (group + 1).is_multiple_of(dots_per_gather) {
+                                for j in 0..N {
+                                    gathered[j] = simd.gather(gathered[j], products[j]);
+                                    products[j] = simd.splat(0);
+                                }
+                            }
                         }
+                        let sums = if gathers { gathered } else { products };
                         let scale = simd.widen_byte(scales[run / 4], run % 4);
                         for j in 0..N {
-                            totals[j] = simd.add(totals[j], simd.mul(products[j], scale));
+                            totals[j] = simd.add(totals[j], simd.mul(sums[j], scale));
                         }
                     });
                     if has_mins || zero.is_some() {
@@ -166,6 +175,7 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
         let (negative_sums, _) = self.columns.negative_sums.as_chunks::<N>();
         let (scaled_sums, _) = self.columns.scaled_sums.as_chunks::<N>();
         let zero = zero_point::<S>(F::CODES);
+        let (gathers, dots_per_gather) = dots_per_gather::<S>(F::CODES, 8);
         let ahead = start_of_fetch(self.tiles, self.fetch);
 
         for part in 0..S::NUM_PARTS {
@@ -184,19 +194,30 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
                         products[j] = simd.shift_left(simd.splat(negative_sums[j]), bits as usize);
                     }
                 }
+                let mut gathered = products;
+                if gathers {
+                    products = [simd.splat(0); N];
+                }
                 unrolled!(group => {
                     let weights = tile.codes(simd, part, group);
                     for j in 0..N {
                         products[j] =
                             dot::<S>(simd, F::CODES, products[j], weights, codes[group][j]);
                     }
+                    if gathers && (group + 1).is_multiple_of(dots_per_gather) {
+                        for j in 0..N {
+                            gathered[j] = simd.gather(gathered[j], products[j]);
+                            products[j] = simd.splat(0);
+                        }
+                    }
                 });
+                let sums = if gathers { gathered } else { products };
                 let d = tile.d(simd, part);
                 for j in 0..N {
                     let scale = simd.mul_floats(d, simd.splat_float(scales[j]));
-                    results[j] = simd.mul_add(scale, simd.to_float(products[j]), results[j]);
+                    results[j] = simd.mul_add(scale, simd.to_float(sums[j]), results[j]);
                 }
-                if F::CODES == Codes::WithMin {
+                if matches!(F::CODES, Codes::WithMin(_)) {
                     let m = tile.m(simd, part);
                     for j in 0..N {
                         let sum = simd.splat_float(scaled_sums[block][j]);
@@ -256,7 +277,19 @@ fn zero_point<S: Simd>(codes: Codes) -> Option<u32> {
     match codes {
         Codes::Signed => S::SIGNED_ZERO,
         Codes::ZeroAt(bits) => Some(bits),
-        Codes::WithMin => None,
+        Codes::WithMin(_) => None,
+    }
+}
+
+/// Whether sums of products must be gathered in between, and after how many groups of a run: a power of
+/// two, so that a run ends with it.
+#[inline(always)]
+fn dots_per_gather<S: Simd>(codes: Codes, groups_per_run: usize) -> (bool, usize) {
+    match (codes, S::dots_per_gather(codes.max())) {
+        (Codes::Signed, _) | (_, None) => (false, groups_per_run),
+        (_, Some(most)) => {
+            (true, if most >= groups_per_run { groups_per_run } else { 1 << most.ilog2() })
+        }
     }
 }
 
@@ -291,6 +324,6 @@ fn fetch<S: Simd, F: Tile>(simd: S, ahead: *const F, index: usize, count: usize)
 fn dot<S: Simd>(simd: S, codes: Codes, sums: S::Int, weights: S::Int, activations: i32) -> S::Int {
     match codes {
         Codes::Signed => simd.dot_signed(sums, weights, activations),
-        Codes::ZeroAt(_) | Codes::WithMin => simd.dot(sums, weights, activations),
+        Codes::ZeroAt(_) | Codes::WithMin(_) => simd.dot(sums, weights, activations),
     }
 }

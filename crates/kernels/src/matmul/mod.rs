@@ -52,7 +52,9 @@ pub fn matmul(compute: &Compute, weights: &PackedMatrix, columns: &mut Columns, 
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = avx512::Avx512Vnni::new(compute.cpu) {
         return tiled::matmul(simd, compute, weights, columns, out);
-    } else if let Some(simd) = avx2::Avx2::new(compute.cpu) {
+    } else if let Some(simd) = avx2::Avx2::<true>::new(compute.cpu) {
+        return tiled::matmul(simd, compute, weights, columns, out);
+    } else if let Some(simd) = avx2::Avx2::<false>::new(compute.cpu) {
         return tiled::matmul(simd, compute, weights, columns, out);
     }
     #[cfg(target_arch = "aarch64")]

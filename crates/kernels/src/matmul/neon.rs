@@ -39,6 +39,11 @@ impl Simd for NeonDot {
         unsafe { vectorized(self, kernel) }
     }
 
+    #[inline(always)]
+    fn dots_per_gather(_max_code: i32) -> Option<usize> {
+        None
+    }
+
     operations! {
         fn words(line: &Line, part: usize) -> int32x4_t =
             vreinterpretq_s32_u8(vld1q_u8(line.as_chunks::<16>().0[part].as_ptr()));
@@ -72,6 +77,7 @@ impl Simd for NeonDot {
         fn odd_bytes(a: int32x4_t) -> int32x4_t =
             vreinterpretq_s32_s16(vshrq_n_s16::<8>(vreinterpretq_s16_s32(a)));
 
+        fn gather(total: int32x4_t, sums: int32x4_t) -> int32x4_t = vaddq_s32(total, sums);
         fn dot(sums: int32x4_t, codes: int32x4_t, activations: i32) -> int32x4_t =
             sdot(sums, codes, vdupq_n_s32(activations));
         fn dot_signed(sums: int32x4_t, codes: int32x4_t, activations: i32) -> int32x4_t =

@@ -69,8 +69,15 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Of each lane's signed bytes, those at 1 and 3, widened to 16 bits.
     fn odd_bytes(self, a: Self::Int) -> Self::Int;
 
-    /// Adds to each lane the products of its four codes, of 0 to 63, with four activation codes.
+    /// Multiplies four codes of each lane, of 0 to 63, with four activation codes, and adds the
+    /// products to `sums`: to one sum of 32 bits, or to two of 16 bits that are added up by
+    /// [`gather`](Self::gather) before they overflow.
     fn dot(self, sums: Self::Int, codes: Self::Int, activations: i32) -> Self::Int;
+    /// How many times [`dot`](Self::dot) can add to the same sums that began as zeros, where codes
+    /// are `max_code` at most; `None` where a lane's 32 bits hold whatever there is to add.
+    fn dots_per_gather(max_code: i32) -> Option<usize>;
+    /// Adds the sums that [`dot`](Self::dot) made to those of 32 bits.
+    fn gather(self, total: Self::Int, sums: Self::Int) -> Self::Int;
     /// Adds to each lane the products of its four codes, of -128 to 127, plus the zero point of
     /// [`SIGNED_ZERO`](Self::SIGNED_ZERO), with four activation codes of -127 to 127.
     fn dot_signed(self, sums: Self::Int, codes: Self::Int, activations: i32) -> Self::Int;
