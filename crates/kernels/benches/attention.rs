@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! cargo bench -p brisk-kernels --bench attention -- [--threads N] [--level avx2] [--only NAME]
-//!     [--new N --before N] [--kv-type q8_0] [--layers N]
+//!     [--new N --before N] [--kv-type q8_0] [--layers N] [--shuffled]
 //! ```
 //!
 //! The store has sixteen layers, so that decoding reads keys and values from memory, as it does in
-//! a model; with `--layers 1` the arithmetic alone counts. The best of the runs of half a second is
-//! printed, with its share of two ceilings that are measured in the same run: reading memory, and
+//! a model; with `--layers 1` the arithmetic alone counts. A sequence's blocks follow each other in
+//! the store as they do in a fresh one, or lie anywhere with `--shuffled`. The best of the runs of
+//! half a second is printed, with its share of two ceilings that are measured in the same run: reading memory, and
 //! multiply-adds of `f32` in registers.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its results")]
@@ -46,6 +47,7 @@ fn main() {
     let mut level: Option<CpuLevel> = None;
     let mut num_threads = 1;
     let mut num_layers = 16;
+    let mut is_shuffled = false;
     let mut only = String::new();
     let mut tokens = TOKENS.to_vec();
     let mut kv_types = KvType::ALL.to_vec();
@@ -55,6 +57,7 @@ fn main() {
         match arg.as_str() {
             "--level" => level = Some(value().parse().expect("a processor level")),
             "--threads" => num_threads = value().parse().expect("a number of threads"),
+            "--shuffled" => is_shuffled = true,
             "--layers" => num_layers = value().parse().expect("a number of layers"),
             "--only" => only = value(),
             "--kv-type" => kv_types = vec![value().parse().expect("a type of keys and values")],
@@ -91,7 +94,8 @@ fn main() {
                 num_kv_heads: heads.num_kv_heads,
                 head_dim: heads.head_dim,
             };
-            let seconds = seconds_per_layer(&compute, shape, heads, num_tokens, start);
+            let seconds =
+                seconds_per_layer(&compute, shape, heads, (num_tokens, start), is_shuffled);
             let num_pairs = num_tokens * start + num_tokens * (num_tokens + 1) / 2;
             let macs = (num_pairs * heads.num_heads * heads.head_dim * 2) as f64 / seconds;
             let bytes = (shape.num_bytes() / num_layers) as f64 / seconds;
@@ -112,8 +116,8 @@ fn seconds_per_layer(
     compute: &Compute,
     shape: KvShape,
     heads: &Heads,
-    num_tokens: usize,
-    start: usize,
+    (num_tokens, start): (usize, usize),
+    is_shuffled: bool,
 ) -> f64 {
     let mut store = KvStore::new(shape).expect("memory for the store");
     let slots: Vec<u32> = (0..(shape.num_blocks * BLOCK_SIZE) as u32).collect();
@@ -121,7 +125,10 @@ fn seconds_per_layer(
     for layer in 0..shape.num_layers {
         store.write(compute, layer, &slots, &kv, &kv);
     }
-    let block_table: Vec<u32> = (0..shape.num_blocks as u32).collect();
+    let mut block_table: Vec<u32> = (0..shape.num_blocks as u32).collect();
+    if is_shuffled {
+        block_table.sort_by_key(|block| block.wrapping_mul(0x9E37_79B1));
+    }
     let sequences = [AttentionSequence { num_tokens, start, block_table: &block_table }];
     let scale = 1.0 / (shape.head_dim as f32).sqrt();
     let Heads { num_heads, softcap, .. } = *heads;

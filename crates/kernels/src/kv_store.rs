@@ -1,7 +1,8 @@
 //! Holds the keys and values of past tokens in blocks, laid out for attention.
 //!
 //! One block holds [`BLOCK_SIZE`] tokens of all layers and heads. The part of a block that belongs
-//! to one layer and one head is contiguous, and made of lines of 64 bytes. As f16:
+//! to one layer and one head is contiguous, and made of lines of 64 bytes. The parts of blocks that
+//! follow each other do so too, as attention reads one head of a sequence after the other. As f16:
 //!
 //! ```text
 //! keys    (head_dim, 32 tokens)          one line is one dimension of all tokens
@@ -129,7 +130,7 @@ struct Lines {
 pub struct KvStore {
     shape: KvShape,
     lines: Lines,
-    data: Data, // (num_layers, num_blocks, num_kv_heads, lines of a head)
+    data: Data, // (num_layers, num_kv_heads, num_blocks, lines of a head)
 }
 
 enum Data {
@@ -192,6 +193,7 @@ impl KvStore {
             slots,
             k,
             v,
+            num_blocks,
             num_kv_heads,
             head_dim,
             layer_start: self.head_range(layer, 0, 0).start,
@@ -215,11 +217,10 @@ impl KvStore {
         let (source, target) = (source as usize, target as usize);
         assert!(source < num_blocks, "block {source} of a store of {num_blocks}");
         assert!(target < num_blocks, "block {target} of a store of {num_blocks}");
-        let block_len = num_kv_heads * self.head_len();
-        for layer in 0..num_layers {
-            let start = self.head_range(layer, source, 0).start;
-            let target = self.head_range(layer, target, 0).start;
-            let source = start..start + block_len;
+        for head in 0..num_layers * num_kv_heads {
+            let (layer, head) = (head / num_kv_heads, head % num_kv_heads);
+            let source = self.head_range(layer, source, head);
+            let target = self.head_range(layer, target, head).start;
             match &mut self.data {
                 Data::F16(data) => data.as_mut_slice().copy_within(source, target),
                 Data::Q8_0(data) => data.as_mut_slice().copy_within(source, target),
@@ -268,7 +269,7 @@ impl KvStore {
 
     fn head_range(&self, layer: usize, block: usize, head: usize) -> Range<usize> {
         let KvShape { num_blocks, num_kv_heads, .. } = self.shape;
-        let index = (layer * num_blocks + block) * num_kv_heads + head;
+        let index = (layer * num_kv_heads + head) * num_blocks + block;
         index * self.head_len()..(index + 1) * self.head_len()
     }
 }
@@ -284,6 +285,7 @@ struct Tokens<'a> {
     slots: &'a [u32],
     k: &'a [f32], // (slots.len(), num_kv_heads, head_dim)
     v: &'a [f32], // (slots.len(), num_kv_heads, head_dim)
+    num_blocks: usize,
     num_kv_heads: usize,
     head_dim: usize,
     /// The layer's first line.
@@ -301,12 +303,12 @@ impl Tokens<'_> {
         data: &mut Zeroed<T>,
         write_token: impl Fn(&mut [T], usize, &[f32], &[f32]) + Sync,
     ) {
-        let Self { slots, k, v, num_kv_heads, head_dim, layer_start, head_len } = *self;
+        let Self { slots, k, v, num_blocks, num_kv_heads, head_dim, layer_start, head_len } = *self;
         let data = SharedSlice::new(data.as_mut_slice());
         let write_head = |head: usize| {
             for (i, &slot) in slots.iter().enumerate() {
                 let (block, offset) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
-                let start = layer_start + (block * num_kv_heads + head) * head_len;
+                let start = layer_start + (head * num_blocks + block) * head_len;
                 // SAFETY: parts of two heads do not overlap, and one call handles a head's tokens
                 // one after the other.
                 let lines = unsafe { data.slice_mut(start..start + head_len) };

@@ -64,8 +64,8 @@ pub(super) trait Products: Copy {
 #[derive(Clone, Copy)]
 pub(super) struct Pair<B> {
     pub(super) block: B,
-    /// It should be fetched line by line while this one is used: on its own, the memory's latency
-    /// would be longer than the arithmetic.
+    /// What is needed next should be fetched line by line while a product runs, this block's values or
+    /// the next block's keys: on its own, the memory's latency would be longer than the arithmetic.
     pub(super) next: B,
 }
 

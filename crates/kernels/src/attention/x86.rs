@@ -6,7 +6,7 @@
 #![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
 
 use std::arch::x86_64::{
-    __m256, __m512, _MM_HINT_T0, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
+    __m256, __m512, _MM_HINT_T1, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
     _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_castps256_ps128, _mm256_cvtph_ps,
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps,
     _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_cvtph_ps,
@@ -108,7 +108,7 @@ impl Products for Avx2 {
 #[target_feature(enable = "avx512f")]
 fn scores_avx512<const N: usize>(q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
     let mut sums = [[_mm512_setzero_ps(); 2]; N];
-    for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.next.keys) {
+    for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.block.values) {
         prefetch(next);
         let [low, high] = widen_avx512(line);
         for (sums, q) in sums.iter_mut().zip(q) {
@@ -138,9 +138,8 @@ fn add_values_avx512<const N: usize>(
                 .map(|sum| _mm512_mul_ps(sum, factor));
         }
         let tokens = pair.block.values.chunks_exact(lines_per_value);
-        let next = pair.next.values.chunks_exact(lines_per_value);
-        for (t, (lines, next)) in tokens.zip(next).enumerate().take(LINE) {
-            prefetch(&next[i]);
+        for (t, lines) in tokens.enumerate().take(LINE) {
+            prefetch(pair.next.keys.as_ptr().wrapping_add(i * LINE + t));
             let [low, high] = widen_avx512(&lines[i]);
             for (part, weights) in parts.iter_mut().zip(weights) {
                 let weight = _mm512_set1_ps(weights.0[t]);
@@ -188,11 +187,13 @@ pub(super) fn store_avx512(line: &mut [f32; LINE], sums: [__m512; 2]) {
     }
 }
 
-/// Asks for a line that will be read soon.
+/// Asks for a line that will be read soon, in the second level of cache: of requests from the first
+/// too few can be under way to keep the memory busy.
 #[inline(always)]
-fn prefetch(line: &[f16; LINE]) {
-    // SAFETY: a prefetch reads nothing that the program can see, and SSE is in every x86-64.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+fn prefetch(line: *const [f16; LINE]) {
+    // SAFETY: a prefetch reads nothing that the program can see, wherever it points, and SSE is in
+    // every x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
 }
 
 // With 16 registers of half the width, a line is taken in two halves, one after the other.
@@ -201,7 +202,7 @@ fn prefetch(line: &[f16; LINE]) {
 fn scores_avx2<const N: usize>(q: &[[f32; N]], pair: Pair<F16Block<'_>>, out: &mut [Line; N]) {
     for half in 0..2 {
         let mut sums = [[_mm256_setzero_ps(); 2]; N];
-        for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.next.keys) {
+        for ((q, line), next) in q.iter().zip(pair.block.keys).zip(pair.block.values) {
             prefetch(next);
             let [low, high] = widen_avx2(&line.as_chunks().0[half]);
             for (sums, q) in sums.iter_mut().zip(q) {
@@ -233,9 +234,8 @@ fn add_values_avx2<const N: usize>(
                 .map(|sum| _mm256_mul_ps(sum, factor));
         }
         let tokens = pair.block.values.chunks_exact(lines_per_value);
-        let next = pair.next.values.chunks_exact(lines_per_value);
-        for (t, (lines, next)) in tokens.zip(next).enumerate().take(LINE) {
-            prefetch(&next[i]);
+        for (t, lines) in tokens.enumerate().take(LINE) {
+            prefetch(pair.next.keys.as_ptr().wrapping_add(i * LINE + t));
             let [low, high] = widen_avx2(&lines[i].as_chunks().0[half]);
             for (part, weights) in parts.iter_mut().zip(weights) {
                 let weight = _mm256_set1_ps(weights.0[t]);

@@ -7,7 +7,7 @@
 #![allow(clippy::inline_always, reason = "a body takes on the features of its caller")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
+    __m256, __m256i, __m512, __m512i, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
     _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi8,
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16,
@@ -223,11 +223,11 @@ fn widen_avx512(line: &q8_0::Line) -> [__m512; 2] {
     [_mm512_cvtph_ps(load(0)), _mm512_cvtph_ps(load(1))]
 }
 
-/// Asks for a line that will be read soon.
+/// Asks for a line that will be read soon, in the second level of cache.
 #[inline(always)]
 fn prefetch(line: &q8_0::Line) {
     // SAFETY: a prefetch reads nothing that the program can see, and SSE is in every x86-64.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
 }
 
 // Without products of four bytes, bytes are widened to 16 bits, the even and the odd ones apart, and
