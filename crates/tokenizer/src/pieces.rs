@@ -22,7 +22,16 @@ pub(crate) enum Kind {
     Unused,
 }
 
-const EMPTY: u32 = u32::MAX;
+/// A place in the table of pieces.
+#[derive(Clone, Copy)]
+struct Slot {
+    id: TokenId,
+    /// Bits of the hash that did not choose the place. They spare most looks at bytes of another
+    /// piece, which are in no cache while a vocabulary is loaded.
+    tag: u32,
+}
+
+const EMPTY: TokenId = TokenId::MAX;
 
 /// Every token's bytes, and the way back from bytes to the token.
 #[derive(Clone)]
@@ -31,7 +40,7 @@ pub(crate) struct Pieces {
     ends: Vec<u32>,
     kinds: Vec<Kind>,
     // Open addressing, at most half full.
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
     seed: Seed,
     max_len: usize,
 }
@@ -50,7 +59,7 @@ impl Pieces {
             bytes: Vec::with_capacity(num_bytes),
             ends: Vec::with_capacity(num_tokens),
             kinds: Vec::with_capacity(num_tokens),
-            slots: vec![EMPTY; (num_tokens * 2).next_power_of_two()],
+            slots: vec![Slot { id: EMPTY, tag: 0 }; (num_tokens * 2).next_power_of_two()],
             seed: Seed::new(),
             max_len: 0,
         })
@@ -65,11 +74,11 @@ impl Pieces {
 
     /// Lets `id` be found by its bytes; gives back the token that already is, if there is one.
     pub(crate) fn index(&mut self, id: TokenId) -> Option<TokenId> {
-        let slot = match self.slot_of(self.get(id)) {
+        let (slot, tag) = match self.slot_of(self.get(id)) {
             Ok(other) => return Some(other),
-            Err(slot) => slot,
+            Err(free) => free,
         };
-        self.slots[slot] = id;
+        self.slots[slot] = Slot { id, tag };
         self.max_len = self.max_len.max(self.get(id).len());
         None
     }
@@ -82,14 +91,16 @@ impl Pieces {
         self.slot_of(bytes).ok()
     }
 
-    // The token at these bytes, or the free slot where it would be. Half the slots are free, so it ends.
-    fn slot_of(&self, bytes: &[u8]) -> Result<TokenId, usize> {
+    // The token at these bytes, or the free slot where it would be, and with which tag. Half the slots
+    // are free, so it ends.
+    fn slot_of(&self, bytes: &[u8]) -> Result<TokenId, (usize, u32)> {
         let mask = self.slots.len() - 1;
-        let mut slot = self.seed.of_bytes(bytes) as usize & mask;
+        let hash = self.seed.of_bytes(bytes);
+        let (mut slot, tag) = (hash as usize & mask, (hash >> 32) as u32);
         loop {
             match self.slots[slot] {
-                EMPTY => return Err(slot),
-                id if self.get(id) == bytes => return Ok(id),
+                Slot { id: EMPTY, .. } => return Err((slot, tag)),
+                it if it.tag == tag && self.get(it.id) == bytes => return Ok(it.id),
                 _ => slot = (slot + 1) & mask,
             }
         }
