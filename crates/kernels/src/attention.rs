@@ -150,9 +150,9 @@ pub fn attention(
 }
 
 thread_local! {
-    /// What the parts of split items found, kept to be allocated once. It holds up to
-    /// `head_dim + 34` numbers for each column and span of the items that had to be split, of which
-    /// there are no more than a few per thread.
+    /// What the parts of split items found, kept to be allocated once: for each column and span two
+    /// numbers and those of a value in whole lines. Split items are no more than a few per thread,
+    /// with 12 columns at most.
     static PARTS: Cell<Findings> = Cell::default();
 }
 

@@ -92,7 +92,8 @@ impl Format for Q8 {
         values[..row.len()].copy_from_slice(row);
         let largest = reduce(values.map(f32::abs), larger);
         let inverse = if largest > q8_0::NEGLIGIBLE { MAX_CODE / largest } else { 0.0 };
-        let codes = values.map(|value| q8_0::round(value * inverse));
+        // What is no number gets some code like any other.
+        let codes = values.map(|value| i32::from(q8_0::round(value * inverse) as i8));
         let words = codes.as_chunks::<4>().0.iter();
         let mut group = QueryGroup {
             scale: largest / MAX_CODE * scale,

@@ -178,7 +178,7 @@ impl Products for PlainQ8 {
             let largest = self.largest(&weights);
             let inverse = if largest > NEGLIGIBLE { MAX_WEIGHT_CODE / largest } else { 0.0 };
             let scale = largest / MAX_WEIGHT_CODE;
-            let codes = weights.map(|weight| q8_0::round(weight * inverse));
+            let codes = weights.map(|weight| i32::from(q8_0::round(weight * inverse) as u8));
             for (sums, lines) in sums.iter_mut().zip(groups.clone()) {
                 let words = lines.as_flattened().as_chunks::<4>().0.as_chunks::<GROUP>().0;
                 let mut dots = [0_i32; LINE];

@@ -321,6 +321,26 @@ fn a_result_does_not_depend_on_the_batch() {
 }
 
 #[test]
+fn a_query_that_is_no_number_harms_no_other() {
+    for kv_type in KvType::ALL {
+        let case = Case { kv_type, sequences: vec![(3, 300)], ..cases()[0].clone() };
+        let mut setup = Setup::new(&case, 78);
+        for cpu in Cpu::every_level() {
+            let before = setup.attend(cpu, 2);
+            let good = [setup.q[0], setup.q[5 * case.head_dim]];
+            (setup.q[0], setup.q[5 * case.head_dim]) = (f32::NAN, f32::INFINITY);
+            let after = setup.attend(cpu, 2);
+            [setup.q[0], setup.q[5 * case.head_dim]] = good;
+            let heads = before.chunks(case.head_dim).zip(after.chunks(case.head_dim));
+            for (head, (before, after)) in heads.enumerate() {
+                let is_same = bits(before) == bits(after);
+                assert!(is_same || [0, 5].contains(&head), "{kv_type} on {cpu}: head {head}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_result_does_not_depend_on_what_a_block_held_before() {
     for kv_type in KvType::ALL {
         let case = Case { kv_type, head_dim: 48, sequences: vec![(3, 20)], ..cases()[0].clone() };
