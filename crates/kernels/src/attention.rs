@@ -116,7 +116,8 @@ pub fn attention(
     };
 
     let mut parts = PARTS.take();
-    parts.reset(plan.num_parts, heads.head_dim);
+    // Every part that is read below has been written: columns are merged over the spans they see.
+    parts.resize(plan.num_parts, heads.head_dim);
     let lines_per_value = heads.head_dim.div_ceil(BLOCK_SIZE);
     let (softmax, sums) = (SharedSlice::new(&mut parts.softmax), SharedSlice::new(&mut parts.sums));
     compute.pool.run(plan.tasks.len(), |index| {

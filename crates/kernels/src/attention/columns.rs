@@ -36,16 +36,18 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn reset(&mut self, num_columns: usize, head_dim: usize) {
-        self.softmax.clear();
+    /// Makes room; what stands there is anything.
+    pub(super) fn resize(&mut self, num_columns: usize, head_dim: usize) {
         self.softmax.resize(num_columns, Softmax::default());
-        reset(&mut self.sums, num_columns * head_dim.div_ceil(LINE));
+        self.sums.resize(num_columns * head_dim.div_ceil(LINE), Line::ZERO);
     }
-}
 
-fn reset(lines: &mut Vec<Line>, len: usize) {
-    lines.resize(len, Line::ZERO);
-    Line::flatten_mut(lines).fill(0.0);
+    /// As of columns that have not begun.
+    fn reset(&mut self, num_columns: usize, head_dim: usize) {
+        self.resize(num_columns, head_dim);
+        self.softmax.fill(Softmax::default());
+        Line::flatten_mut(&mut self.sums).fill(0.0);
+    }
 }
 
 /// What the columns of an item are and have found so far, kept between items to be allocated once.
@@ -162,7 +164,8 @@ fn absorb_span<P: Products>(
     let Scratch { running, sums, .. } = scratch;
     running.clear();
     running.resize(num_columns, RunningSoftmax::default());
-    reset(sums, num_columns * lines_per_value);
+    sums.resize(num_columns * lines_per_value, Line::ZERO);
+    Line::flatten_mut(sums).fill(0.0);
 
     let visible = work.view.blocks(&work.columns);
     let first = span * BLOCKS_PER_SPAN;
