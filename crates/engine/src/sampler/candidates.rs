@@ -36,6 +36,9 @@ fn has_top_k(params: &SamplingParams, vocab_size: usize) -> bool {
     params.top_k > 0 && (params.top_k as usize) < vocab_size
 }
 
+/// Tokens that are looked at together where few of a vocabulary are candidates.
+const STRETCH: usize = 64;
+
 /// Fills `candidates` with the tokens that pass `top_k`, and returns their whole weight. Tokens
 /// that a later filter is certain to drop may be left out already, but still count as weight.
 pub(super) fn gather(
@@ -64,9 +67,17 @@ pub(super) fn gather(
         params.min_p
     };
     candidates.clear();
-    for (token, (&logit, &weight)) in (0..).zip(logits.iter().zip(&*buffer)) {
-        if weight >= lowest && weight > 0.0 {
-            candidates.push(Candidate { token, logit, weight });
+    // Most of a vocabulary is too light, and a whole stretch of it is seen to be so at once.
+    for (start, weights) in (0..).step_by(STRETCH).zip(buffer.chunks(STRETCH)) {
+        let heaviest = weights.iter().fold(0.0, |most, &it| if it > most { it } else { most });
+        if heaviest < lowest {
+            continue;
+        }
+        for (token, &weight) in (start..).zip(weights) {
+            if weight >= lowest && weight > 0.0 {
+                let logit = logits[token];
+                candidates.push(Candidate { token: token as TokenId, logit, weight });
+            }
         }
     }
     total

@@ -54,8 +54,18 @@ pub(super) fn weights(logits: &[f32], max: f32, temperature: f32, out: &mut Vec<
     let by = 1.0 / temperature;
     out.clear();
     out.extend(logits.iter().map(|&it| weight((it - max) * by)));
-    // In pieces, so that small weights are not lost beside a large sum.
-    out.chunks(PIECE).map(|piece| piece.iter().map(|&it| f64::from(it)).sum::<f64>()).sum()
+    // In pieces, so that small weights are not lost beside a large sum; and in lanes, as one sum would
+    // wait for each addition.
+    let sum = |piece: &[f32]| {
+        let mut lanes = [0.0f32; 16];
+        for chunk in piece.chunks(16) {
+            for (lane, weight) in lanes.iter_mut().zip(chunk) {
+                *lane += weight;
+            }
+        }
+        lanes.iter().map(|&it| f64::from(it)).sum::<f64>()
+    };
+    out.chunks(PIECE).map(sum).sum()
 }
 
 /// The token that a random number in `[0, 1)` points at when nothing is filtered.
