@@ -1,7 +1,7 @@
 //! The operations on 256-bit registers, 16 rows in two; with AVX-VNNI where the processor has it.
 
 #[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 use super::simd::{HalfLine, Kernel, Line, Simd, operations};
 use crate::{
@@ -93,6 +93,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             let pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi32(activations));
             _mm256_add_epi16(sums, pairs)
         };
+        fn pin(a: __m256i) -> __m256i = pin(a);
         fn gather(total: __m256i, sums: __m256i) -> __m256i = {
             let sums = if VNNI { sums } else { _mm256_madd_epi16(sums, _mm256_set1_epi16(1)) };
             _mm256_add_epi32(total, sums)
@@ -120,4 +121,16 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
         fn prefetch(address: *const u8) = _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
+}
+
+/// The same number, which the compiler takes for another.
+#[inline]
+#[target_feature(enable = "avx")]
+fn pin(a: __m256i) -> __m256i {
+    let mut a = a;
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {a} */", a = inout(ymm_reg) a, options(pure, nomem, nostack, preserves_flags));
+    }
+    a
 }

@@ -2,7 +2,7 @@
 //! numbers, where the processor has one.
 
 #[allow(clippy::wildcard_imports, reason = "the names are the instructions' own and prefixed")]
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 use super::{
     kernels::Results,
@@ -78,6 +78,7 @@ impl Simd for Avx512Vnni {
             _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a));
         fn odd_bytes(a: __m512i) -> __m512i = _mm512_srai_epi16::<8>(a);
 
+        fn pin(a: __m512i) -> __m512i = pin(a);
         fn gather(total: __m512i, sums: __m512i) -> __m512i = _mm512_add_epi32(total, sums);
         fn dot(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =
             _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(activations));
@@ -101,6 +102,18 @@ impl Simd for Avx512Vnni {
 
         fn prefetch(address: *const u8) = _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
+}
+
+/// The same number, which the compiler takes for another.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pin(a: __m512i) -> __m512i {
+    let mut a = a;
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {a} */", a = inout(zmm_reg) a, options(pure, nomem, nostack, preserves_flags));
+    }
+    a
 }
 
 /// Proof that AVX-512 with products of `bf16` was detected.

@@ -117,7 +117,9 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                         let sums = if gathers { gathered } else { products };
                         let scale = simd.widen_byte(scales[run / 4], run % 4);
                         for j in 0..N {
-                            totals[j] = simd.add(totals[j], simd.mul(sums[j], scale));
+                            // Were the sum not pinned down, the compiler would put off all additions
+                            // to the end of the block, and the numbers into memory until then.
+                            totals[j] = simd.pin(simd.add(totals[j], simd.mul(sums[j], scale)));
                         }
                     });
                     if has_mins || zero.is_some() {

@@ -77,6 +77,11 @@ impl Simd for NeonDot {
         fn odd_bytes(a: int32x4_t) -> int32x4_t =
             vreinterpretq_s32_s16(vshrq_n_s16::<8>(vreinterpretq_s16_s32(a)));
 
+        fn pin(a: int32x4_t) -> int32x4_t = {
+            let mut a = a;
+            asm!("/* {a} */", a = inout(vreg) a, options(pure, nomem, nostack, preserves_flags));
+            a
+        };
         fn gather(total: int32x4_t, sums: int32x4_t) -> int32x4_t = vaddq_s32(total, sums);
         fn dot(sums: int32x4_t, codes: int32x4_t, activations: i32) -> int32x4_t =
             sdot(sums, codes, vdupq_n_s32(activations));

@@ -76,6 +76,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// How many times [`dot`](Self::dot) can add to the same sums that began as zeros, where codes
     /// are `max_code` at most; `None` where a lane's 32 bits hold whatever there is to add.
     fn dots_per_gather(max_code: i32) -> Option<usize>;
+    /// The same, computed here and now as far as the compiler knows.
+    fn pin(self, a: Self::Int) -> Self::Int;
     /// Adds the sums that [`dot`](Self::dot) made to those of 32 bits.
     fn gather(self, total: Self::Int, sums: Self::Int) -> Self::Int;
     /// Adds to each lane the products of its four codes, of -128 to 127, plus the zero point of
