@@ -101,6 +101,8 @@ await check("the table says what the graphs say, at every moment, to the pointer
   await page.click("#pause");
   assert.equal(await page.locator("#state-text").innerText(), "paused");
   await page.click("#table-box summary");
+  // The table is filled once the browser has told that its box is open.
+  await page.locator("#table tbody tr").first().waitFor();
   const rows = (await page.locator("#table tbody tr").evaluateAll((items) =>
     items.map((row) => [...row.children].map((cell) => cell.textContent))));
   const numHeads = await page.locator("#table thead th[scope='col']").count();
