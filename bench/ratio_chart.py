@@ -15,12 +15,14 @@ STYLE = """
   .file { font-weight: 600; }
   .ahead { fill: #0a7d55; }
   .behind { fill: #b35900; }
+  .page { fill: #ffffff; }
   .one { stroke: #59636e; stroke-dasharray: 3 3; }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc; }
     .quiet { fill: #9198a1; }
     .ahead { fill: #2ea87a; }
     .behind { fill: #d98324; }
+    .page { fill: #0d1117; }
     .one { stroke: #9198a1; }
   }
 """
@@ -46,6 +48,7 @@ def svg(title, subtitle, groups):
         f'aria-labelledby="title summary">',
         f'<title id="title">{escape(title)}</title>', f'<desc id="summary">{escape(summary)}</desc>',
         f"<style>{STYLE}</style>",
+        '<rect class="page" width="100%" height="100%"/>',
         f'<text class="title" x="16" y="26">{escape(title)}</text>',
         f'<text class="quiet" x="16" y="46">{escape(subtitle)}</text>',
         f'<text class="quiet" x="{one:.1f}" y="{TOP - 16}" text-anchor="middle">llama.cpp</text>',
