@@ -14,9 +14,12 @@ import argparse
 import dataclasses
 import os
 
-import gguf
-import numpy as np
-from gguf import GGMLQuantizationType as T
+try:
+    import gguf
+    import numpy as np
+    from gguf import GGMLQuantizationType as T
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install -r bench/requirements.txt") from None
 
 STD = 0.02  # of the weights, about what trained models have
 

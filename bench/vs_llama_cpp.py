@@ -15,11 +15,13 @@ A variant that is far behind in everything a workload is run for is left out aft
 import argparse
 import contextlib
 import datetime
+import importlib.util
 import itertools
 import json
 import os
 import platform
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -469,6 +471,14 @@ def arguments():
     args.cpu = args.cpu or os.environ.get("BRISK_CPU")
     if args.suite is None and not args.model:
         args.suite = [next(iter(SUITE))]
+    missing = [name for name in ("gguf", "llama_cpp", "numpy") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"Python lacks {', '.join(missing)}: pip install -r bench/requirements.txt")
+    if shutil.which(args.brisk) is None:
+        parser.error(f"no program at {args.brisk}: cargo build --release, or name another with --brisk")
+    for path in [*(args.model or []), *([args.append] if args.append else [])]:
+        if not os.path.isfile(path):
+            parser.error(f"no file at {path}")
     return args
 
 
