@@ -176,9 +176,13 @@ pub(crate) struct Block256Tile {
     /// `(width / 256, columns)`: what a code of one stands for; NaN if the block holds NaN or infinity.
     pub(crate) scales: Vec<f32>,
     /// `(width / 256, 8, columns)`: pairs of sums of 16 codes.
-    pub(crate) sums_of_16: Vec<i32>,
+    pub(crate) pairs_of_sums_of_16: Vec<i32>,
     /// `(width / 256, 4, columns)`: pairs of sums of 32 codes.
-    pub(crate) sums_of_32: Vec<i32>,
+    pub(crate) pairs_of_sums_of_32: Vec<i32>,
+    /// `(width / 16, columns)`: what 16 codes add up to, with the sign turned.
+    pub(crate) negative_sums_of_16: Vec<i32>,
+    /// `(width / 32, columns)`: what 32 codes add up to, with the sign turned.
+    pub(crate) negative_sums_of_32: Vec<i32>,
 }
 
 impl ColumnTile for Block256Tile {
@@ -189,11 +193,15 @@ impl ColumnTile for Block256Tile {
         interleave(rounded.codes.as_chunks().0, num_columns, four_codes, &mut self.codes);
         interleave(&rounded.scales, num_columns, |&scale| scale, &mut self.scales);
 
-        let pairs_of_16: Vec<_> = rounded.sums.as_chunks().0.iter().flat_map(pairs).collect();
-        interleave(&pairs_of_16, num_columns, |&pair| pair, &mut self.sums_of_16);
-        let sums_of_32: Vec<_> = rounded.sums.as_chunks().0.iter().map(|[a, b]| a + b).collect();
+        let negative = |&sum: &i16| -i32::from(sum);
+        let sums_of_16 = &rounded.sums;
+        let pairs_of_16: Vec<_> = sums_of_16.as_chunks().0.iter().flat_map(pairs).collect();
+        interleave(&pairs_of_16, num_columns, |&pair| pair, &mut self.pairs_of_sums_of_16);
+        interleave(sums_of_16, num_columns, negative, &mut self.negative_sums_of_16);
+        let sums_of_32: Vec<_> = sums_of_16.as_chunks().0.iter().map(|[a, b]| a + b).collect();
         let pairs_of_32: Vec<_> = sums_of_32.as_chunks().0.iter().flat_map(pairs).collect();
-        interleave(&pairs_of_32, num_columns, |&pair| pair, &mut self.sums_of_32);
+        interleave(&pairs_of_32, num_columns, |&pair| pair, &mut self.pairs_of_sums_of_32);
+        interleave(&sums_of_32, num_columns, negative, &mut self.negative_sums_of_32);
         self.columns = columns;
     }
 

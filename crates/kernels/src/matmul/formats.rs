@@ -67,22 +67,20 @@ pub(super) trait Format256: Tile {
         run: usize,
         group: usize,
     ) -> S::Int;
-    /// The integer scales of the eight runs of an octet.
-    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S>;
+    /// The integer scales of the eight runs of an octet, as signed bytes, those of four runs in a lane.
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> [S::Int; 2];
+    /// What sums of activations are multiplied with to correct for a minimum, or for a zero point, as
+    /// that is the same for all weights of a run: the minima of the runs, in the same way, or the scales.
+    #[inline(always)]
+    fn mins<S: Simd>(&self, simd: S, part: usize, octet: usize) -> [S::Int; 2] {
+        self.scales(simd, part, octet)
+    }
     /// The scale of all: a weight is `d * scale * code - dmin * min`.
     fn d<S: Simd>(&self, simd: S, part: usize) -> S::Float;
     /// The scale of all minima, for [`Codes::WithMin`].
     fn dmin<S: Simd>(&self, simd: S, part: usize) -> S::Float {
         self.d(simd, part)
     }
-}
-
-/// The integer scales of eight runs, as signed bytes, those of four runs in a lane.
-pub(super) struct Scales<S: Simd> {
-    pub(super) scales: [S::Int; 2],
-    /// What corrections are computed with: the minima, or the scales again where a zero point is to
-    /// be taken away.
-    pub(super) mins: [S::Int; 2],
 }
 
 /// Blocks of 32 weights with one scale.
@@ -314,13 +312,17 @@ impl Format256 for Q2K {
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S> {
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> [S::Int; 2] {
         let first = simd.words(&self.scales[2 * octet], part);
         let second = simd.words(&self.scales[2 * octet + 1], part);
-        Scales {
-            scales: [simd.take_bits(first, 0, 0, 0x0f), simd.take_bits(second, 0, 0, 0x0f)],
-            mins: [simd.take_bits(first, 4, 0, 0x0f), simd.take_bits(second, 4, 0, 0x0f)],
-        }
+        [simd.take_bits(first, 0, 0, 0x0f), simd.take_bits(second, 0, 0, 0x0f)]
+    }
+
+    #[inline(always)]
+    fn mins<S: Simd>(&self, simd: S, part: usize, octet: usize) -> [S::Int; 2] {
+        let first = simd.words(&self.scales[2 * octet], part);
+        let second = simd.words(&self.scales[2 * octet + 1], part);
+        [simd.take_bits(first, 4, 0, 0x0f), simd.take_bits(second, 4, 0, 0x0f)]
     }
 
     #[inline(always)]
@@ -358,7 +360,7 @@ impl Format256 for Q3K {
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S> {
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> [S::Int; 2] {
         // The low nibbles of the first octet are below those of the second; the high bit pairs of
         // four runs each follow each other.
         let high = simd.shift_right(simd.words(&self.scales[2], part), 4 * octet);
@@ -369,7 +371,7 @@ impl Format256 for Q3K {
             let from_zero = simd.or(low, simd.take_bits(high, 2 * i, 4, 0x30));
             *scales = simd.sub_bytes(from_zero, simd.splat_byte(32));
         }
-        Scales { scales, mins: scales }
+        scales
     }
 
     #[inline(always)]
@@ -378,19 +380,26 @@ impl Format256 for Q3K {
     }
 }
 
-/// The 6-bit scales and minima of eight runs in 12 bytes, as `Q4_K` and `Q5_K` have them: four
+/// The 6-bit scales of eight runs, in the 12 bytes that hold their minima too in `Q4_K` and `Q5_K`: four
 /// scales, four minima, and the low nibbles of four more of both, whose high bits are in the first.
 #[inline(always)]
-fn six_bit_scales<S: Simd>(simd: S, part: usize, lines: &[Line; 3]) -> Scales<S> {
-    let scales = simd.words(&lines[0], part);
-    let mins = simd.words(&lines[1], part);
-    let low = simd.words(&lines[2], part);
-    let last_scales = simd.or(simd.take_bits(low, 0, 0, 0x0f), simd.take_bits(scales, 6, 4, 0x30));
-    let last_mins = simd.or(simd.take_bits(low, 4, 0, 0x0f), simd.take_bits(mins, 6, 4, 0x30));
-    Scales {
-        scales: [simd.take_bits(scales, 0, 0, 0x3f), last_scales],
-        mins: [simd.take_bits(mins, 0, 0, 0x3f), last_mins],
-    }
+fn six_bit_scales<S: Simd>(simd: S, part: usize, lines: &[Line; 3]) -> [S::Int; 2] {
+    six_bits(simd, simd.words(&lines[0], part), simd.words(&lines[2], part))
+}
+
+/// The minima of the same runs.
+#[inline(always)]
+fn six_bit_mins<S: Simd>(simd: S, part: usize, lines: &[Line; 3]) -> [S::Int; 2] {
+    let low_of_last = simd.shift_right(simd.words(&lines[2], part), 4);
+    six_bits(simd, simd.words(&lines[1], part), low_of_last)
+}
+
+/// Four numbers in the low six bits of `first`, and four whose high bits are above these and whose low
+/// nibbles are in `low_of_last`.
+#[inline(always)]
+fn six_bits<S: Simd>(simd: S, first: S::Int, low_of_last: S::Int) -> [S::Int; 2] {
+    let low = simd.take_bits(low_of_last, 0, 0, 0x0f);
+    [simd.take_bits(first, 0, 0, 0x3f), simd.or(low, simd.take_bits(first, 6, 4, 0x30))]
 }
 
 impl Format256 for Q4K {
@@ -410,8 +419,13 @@ impl Format256 for Q4K {
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> Scales<S> {
+    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> [S::Int; 2] {
         six_bit_scales(simd, part, &self.scales)
+    }
+
+    #[inline(always)]
+    fn mins<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> [S::Int; 2] {
+        six_bit_mins(simd, part, &self.scales)
     }
 
     #[inline(always)]
@@ -446,8 +460,13 @@ impl Format256 for Q5K {
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> Scales<S> {
+    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> [S::Int; 2] {
         six_bit_scales(simd, part, &self.scales)
+    }
+
+    #[inline(always)]
+    fn mins<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> [S::Int; 2] {
+        six_bit_mins(simd, part, &self.scales)
     }
 
     #[inline(always)]
@@ -487,12 +506,8 @@ impl Format256 for Q6K {
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> Scales<S> {
-        let scales = [
-            simd.words(&self.scales[2 * octet], part),
-            simd.words(&self.scales[2 * octet + 1], part),
-        ];
-        Scales { scales, mins: scales }
+    fn scales<S: Simd>(&self, simd: S, part: usize, octet: usize) -> [S::Int; 2] {
+        [simd.words(&self.scales[2 * octet], part), simd.words(&self.scales[2 * octet + 1], part)]
     }
 
     #[inline(always)]
@@ -519,7 +534,7 @@ impl Format256 for IQ4XS {
     }
 
     #[inline(always)]
-    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> Scales<S> {
+    fn scales<S: Simd>(&self, simd: S, part: usize, _octet: usize) -> [S::Int; 2] {
         let low = simd.words(&self.scales_low, part);
         let high = simd.halves(&self.scales_high, part);
         // Run `i` has bits `4i` of `low` and `2i` of `high`; its byte is number `i % 4`.
@@ -532,8 +547,7 @@ impl Format256 for IQ4XS {
             scales[run / 4] = simd.or(scales[run / 4], in_place);
         }
         let zero = simd.splat_byte(32);
-        let scales = [simd.sub_bytes(scales[0], zero), simd.sub_bytes(scales[1], zero)];
-        Scales { scales, mins: scales }
+        [simd.sub_bytes(scales[0], zero), simd.sub_bytes(scales[1], zero)]
     }
 
     #[inline(always)]

@@ -22,17 +22,15 @@
 //!    the others. The correction for zero points sums up to `256 * 127 * 128 * 32 = 133e6` for both.
 //!    A block of 32 sums up to `32 * 255 * 127 = 1e6`.
 //! 4. A zero point is not subtracted from codes, as they are to be unsigned. What it would have
-//!    taken away is `zero` times a sum of activations, which was computed with their rounding.
-
-#![expect(
-    clippy::needless_range_loop,
-    reason = "iterators are functions, which are not always inlined into code for other processors"
-)]
+//!    taken away is `zero` times a sum of activations, which was computed with their rounding: a
+//!    run's sum of products begins with it, below zero.
+//! 5. Loops count and index: iterators are functions, which are not always inlined into code for
+//!    other processors.
 
 use std::hint::black_box;
 
 use super::{
-    formats::{Codes, Format32, Format256, FormatFloat, Scales, Tile},
+    formats::{Codes, Format32, Format256, FormatFloat, Tile},
     simd::{Kernel, Simd},
 };
 use crate::{
@@ -52,6 +50,47 @@ macro_rules! unrolled {
     })*};
 }
 
+/// Calls `$add` with the sums of each part for each tile, and `$finish` with the sums of each part.
+///
+/// Few columns wait for memory, which should not rest while other parts of the same tiles are read from
+/// the cache: all parts of a tile come before the next tile. More columns have no registers for the sums
+/// of all parts: each part goes over all tiles.
+macro_rules! each_tile {
+    (
+        $S:ident, $N:ident, $num_tiles:expr, $zeros:ident,
+        |$tile:ident, $part:ident, $sums:ident| $add:block,
+        |$last_part:ident, $last_sums:ident| $finish:expr
+    ) => {
+        if $N <= MAX_COLUMNS_WITHOUT_FETCH && $S::NUM_PARTS > 1 {
+            const { assert!($S::NUM_PARTS <= MAX_PARTS, "sums for each part") };
+            let mut sums_of_parts = [$zeros; MAX_PARTS];
+            for $tile in 0..$num_tiles {
+                for $part in 0..$S::NUM_PARTS {
+                    let $sums = &mut sums_of_parts[$part];
+                    $add
+                }
+            }
+            for $last_part in 0..$S::NUM_PARTS {
+                let $last_sums = &mut sums_of_parts[$last_part];
+                $finish;
+            }
+        } else {
+            for $part in 0..$S::NUM_PARTS {
+                let mut sums = $zeros;
+                for $tile in 0..$num_tiles {
+                    let $sums = &mut sums;
+                    $add
+                }
+                let ($last_part, $last_sums) = ($part, &mut sums);
+                $finish;
+            }
+        }
+    };
+}
+
+/// The most registers that 16 rows take, at any level.
+const MAX_PARTS: usize = 4;
+
 /// Results of 16 rows for each of `N` columns.
 pub(super) type Results<const N: usize> = [[f32; TILE_ROWS]; N];
 
@@ -67,23 +106,34 @@ pub(super) struct Multiply256<'a, F, const N: usize> {
 impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let zero = zero_point::<S>(F::CODES);
         let ahead = start_of_fetch(self.tiles, self.fetch);
         let has_mins = matches!(F::CODES, Codes::WithMin(_));
         let (gathers, dots_per_gather) = dots_per_gather::<S>(F::CODES, F::RUN / 4);
+        // Sums that need gathering have no registers to begin with anything but zero.
+        let zero = zero_point::<S>(F::CODES);
+        let (zero_at_start, zero_at_end) = if gathers { (None, zero) } else { (zero, None) };
         let groups_per_run = F::RUN / 4;
         // Were the number known, the compiler would unroll the loop over groups and load far ahead,
         // for which there are not enough registers. (It is a bound, which spares checks.)
         let num_groups = black_box(groups_per_run).min(groups_per_run);
         let num_octets = 256 / F::RUN / 8;
-        let (codes, _) = self.columns.codes.as_chunks::<N>();
-        let (scales, _) = self.columns.scales.as_chunks::<N>();
-        let sums = if F::RUN == 16 { &self.columns.sums_of_16 } else { &self.columns.sums_of_32 };
-        let (sums, _) = sums.as_chunks::<N>();
+        let columns = self.columns;
+        let (codes, _) = columns.codes.as_chunks::<N>();
+        let (scales, _) = columns.scales.as_chunks::<N>();
+        let (pairs_of_sums, negative_sums) = match F::RUN {
+            16 => (&columns.pairs_of_sums_of_16, &columns.negative_sums_of_16),
+            _ => (&columns.pairs_of_sums_of_32, &columns.negative_sums_of_32),
+        };
+        let (pairs_of_sums, _) = pairs_of_sums.as_chunks::<N>();
+        let (negative_sums, _) = negative_sums.as_chunks::<N>();
 
-        for part in 0..S::NUM_PARTS {
-            let mut results = [simd.splat_float(0.0); N];
-            for block in 0..self.tiles.len() {
+        let zeros = [simd.splat_float(0.0); N];
+        each_tile!(
+            S,
+            N,
+            self.tiles.len(),
+            zeros,
+            |block, part, results| {
                 let ahead = ahead.wrapping_add(block);
                 let tile = &self.tiles[block];
                 let column_scales = &scales[block];
@@ -92,13 +142,13 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                 for octet in 0..num_octets {
                     let index = num_octets * block + octet;
                     let codes = &codes[8 * groups_per_run * index..][..8 * groups_per_run];
-                    let sums = &sums[4 * index..][..4];
-                    let Scales { scales, mins } = tile.scales(simd, part, octet);
+                    let negative_sums = &negative_sums[8 * index..][..8];
+                    let scales = tile.scales(simd, part, octet);
                     unrolled!(run => {
                         if N > MAX_COLUMNS_WITHOUT_FETCH {
                             fetch(simd, ahead, 8 * octet + run, 8 * num_octets);
                         }
-                        let mut products = [simd.splat(0); N];
+                        let mut products = zero_correction(simd, zero_at_start, &negative_sums[run]);
                         let mut gathered = [simd.splat(0); N];
                         for group in 0..num_groups {
                             let weights = tile.codes(simd, part, octet, run, group);
@@ -122,8 +172,9 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                             totals[j] = simd.pin(simd.add(totals[j], simd.mul(sums[j], scale)));
                         }
                     });
-                    if has_mins || zero.is_some() {
-                        let [first, second] = mins;
+                    if has_mins || zero_at_end.is_some() {
+                        let pairs_of_sums = &pairs_of_sums[4 * index..][..4];
+                        let [first, second] = tile.mins(simd, part, octet);
                         let pairs = [
                             simd.even_bytes(first),
                             simd.odd_bytes(first),
@@ -133,17 +184,17 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                         for i in 0..4 {
                             for j in 0..N {
                                 corrections[j] =
-                                    simd.dot_pairs(corrections[j], pairs[i], sums[i][j]);
+                                    simd.dot_pairs(corrections[j], pairs[i], pairs_of_sums[i][j]);
                             }
                         }
                     }
                 }
                 for j in 0..N {
-                    let column_scale = simd.splat_float(column_scales[j]);
-                    if let Some(bits) = zero {
-                        totals[j] =
-                            simd.sub(totals[j], simd.shift_left(corrections[j], bits as usize));
+                    if let Some(bits) = zero_at_end {
+                        let correction = simd.shift_left(corrections[j], bits as usize);
+                        totals[j] = simd.sub(totals[j], correction);
                     }
+                    let column_scale = simd.splat_float(column_scales[j]);
                     let scale = simd.mul_floats(tile.d(simd, part), column_scale);
                     results[j] = simd.mul_add(scale, simd.to_float(totals[j]), results[j]);
                     if has_mins {
@@ -152,11 +203,9 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                         results[j] = simd.neg_mul_add(scale, min, results[j]);
                     }
                 }
-            }
-            for j in 0..N {
-                simd.store(results[j], &mut self.results[j], part);
-            }
-        }
+            },
+            |part, results| store(simd, results, self.results, part)
+        );
     }
 }
 
@@ -180,22 +229,21 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
         let (gathers, dots_per_gather) = dots_per_gather::<S>(F::CODES, 8);
         let ahead = start_of_fetch(self.tiles, self.fetch);
 
-        for part in 0..S::NUM_PARTS {
-            let mut results = [simd.splat_float(0.0); N];
-            for block in 0..self.tiles.len() {
+        let zeros = [simd.splat_float(0.0); N];
+        each_tile!(
+            S,
+            N,
+            self.tiles.len(),
+            zeros,
+            |block, part, results| {
                 if N > MAX_COLUMNS_WITHOUT_FETCH {
                     fetch(simd, ahead.wrapping_add(block), 0, 1);
                 }
                 let tile = &self.tiles[block];
                 let codes = &codes[8 * block..][..8];
-                let (scales, negative_sums) = (&scales[block], &negative_sums[block]);
+                let scales = &scales[block];
                 // The correction for the zero point comes first: the products are added to it.
-                let mut products = [simd.splat(0); N];
-                if let Some(bits) = zero {
-                    for j in 0..N {
-                        products[j] = simd.shift_left(simd.splat(negative_sums[j]), bits as usize);
-                    }
-                }
+                let mut products = zero_correction(simd, zero, &negative_sums[block]);
                 let mut gathered = products;
                 if gathers {
                     products = [simd.splat(0); N];
@@ -226,11 +274,9 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
                         results[j] = simd.mul_add(m, sum, results[j]);
                     }
                 }
-            }
-            for j in 0..N {
-                simd.store(results[j], &mut self.results[j], part);
-            }
-        }
+            },
+            |part, results| store(simd, results, self.results, part)
+        );
     }
 }
 
@@ -248,29 +294,67 @@ impl<F: FormatFloat, const N: usize> Kernel for MultiplyFloats<'_, F, N> {
         // Two chains of additions per column, so that one column alone does not wait for itself.
         let (tile_pairs, tile_rest) = self.tiles.as_chunks::<2>();
         let (value_pairs, value_rest) = values.as_chunks::<2>();
-        for part in 0..S::NUM_PARTS {
-            let mut even = [simd.splat_float(0.0); N];
-            let mut odd = [simd.splat_float(0.0); N];
-            for pair in 0..tile_pairs.len() {
+        let zeros = [[simd.splat_float(0.0); N]; 2];
+        each_tile!(
+            S,
+            N,
+            tile_pairs.len(),
+            zeros,
+            |pair, part, results| {
                 let (tiles, values) = (&tile_pairs[pair], &value_pairs[pair]);
-                let weights = [tiles[0].weights(simd, part), tiles[1].weights(simd, part)];
-                for j in 0..N {
-                    even[j] = simd.mul_add(weights[0], simd.splat_float(values[0][j]), even[j]);
-                    odd[j] = simd.mul_add(weights[1], simd.splat_float(values[1][j]), odd[j]);
+                for i in 0..2 {
+                    let weights = tiles[i].weights(simd, part);
+                    for j in 0..N {
+                        let value = simd.splat_float(values[i][j]);
+                        results[i][j] = simd.mul_add(weights, value, results[i][j]);
+                    }
                 }
-            }
-            for i in 0..tile_rest.len() {
-                let (tile, values) = (&tile_rest[i], &value_rest[i]);
-                let weights = tile.weights(simd, part);
-                for j in 0..N {
-                    even[j] = simd.mul_add(weights, simd.splat_float(values[j]), even[j]);
+            },
+            |part, results| {
+                let [even, odd] = results;
+                for i in 0..tile_rest.len() {
+                    let weights = tile_rest[i].weights(simd, part);
+                    for j in 0..N {
+                        even[j] =
+                            simd.mul_add(weights, simd.splat_float(value_rest[i][j]), even[j]);
+                    }
                 }
+                for j in 0..N {
+                    even[j] = simd.add_floats(even[j], odd[j]);
+                }
+                store(simd, even, self.results, part);
             }
-            for j in 0..N {
-                simd.store(simd.add_floats(even[j], odd[j]), &mut self.results[j], part);
-            }
+        );
+    }
+}
+
+/// Writes the results of a part.
+#[inline(always)]
+fn store<S: Simd, const N: usize>(
+    simd: S,
+    sums: &[S::Float; N],
+    results: &mut Results<N>,
+    part: usize,
+) {
+    for j in 0..N {
+        simd.store(sums[j], &mut results[j], part);
+    }
+}
+
+/// What products with codes from which a zero point is to be taken away begin with, for each column.
+#[inline(always)]
+fn zero_correction<S: Simd, const N: usize>(
+    simd: S,
+    zero_point: Option<u32>,
+    negative_sums: &[i32; N],
+) -> [S::Int; N] {
+    let mut start = [simd.splat(0); N];
+    if let Some(bits) = zero_point {
+        for j in 0..N {
+            start[j] = simd.shift_left(simd.splat(negative_sums[j]), bits as usize);
         }
     }
+    start
 }
 
 /// The zero point of codes as they are multiplied, `2^n`, if there is one.
