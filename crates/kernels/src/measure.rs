@@ -10,6 +10,7 @@ use std::{fmt, hint::black_box, time::Instant};
 use crate::{
     columns::Columns,
     compute::Compute,
+    cpu::Cpu,
     error::Error,
     level::for_each_level,
     matmul::matmul,
@@ -62,10 +63,7 @@ impl Ceilings {
         // Until it is written, all of it is one and the same page of zeros.
         compute.pool.chunks_mut(memory.as_mut_slice(), READ_CHUNK_BYTES, |_, it| it.fill(1));
         let read = |chunk: usize| {
-            let mut any = [0];
-            let bytes = memory.slice(chunk * READ_CHUNK_BYTES, READ_CHUNK_BYTES);
-            read_all(compute.cpu, bytes, &mut any);
-            black_box(any);
+            read_only(compute.cpu, memory.slice(chunk * READ_CHUNK_BYTES, READ_CHUNK_BYTES));
         };
         let num_chunks = READ_BYTES / READ_CHUNK_BYTES;
         let one = best_seconds(num_runs, || (0..num_chunks).for_each(read));
@@ -174,6 +172,16 @@ impl fmt::Debug for MatmulProbe<'_> {
     }
 }
 
+/// The seconds in which all threads read `matrices` once and do nothing with them: the least that a
+/// step of a model can take, in this memory and at this moment.
+pub fn read_seconds<'a>(
+    compute: &Compute,
+    matrices: impl Iterator<Item = &'a PackedMatrix>,
+) -> f64 {
+    let chunks: Vec<&[u8]> = matrices.flat_map(|it| it.tiles().chunks(READ_CHUNK_BYTES)).collect();
+    best_seconds(1, || compute.pool.run(chunks.len(), |it| read_only(compute.cpu, chunks[it])))
+}
+
 /// The shortest of `num_runs` runs.
 fn best_seconds(num_runs: usize, mut run: impl FnMut()) -> f64 {
     let times = (0..num_runs.max(1)).map(|_| {
@@ -183,6 +191,13 @@ fn best_seconds(num_runs: usize, mut run: impl FnMut()) -> f64 {
     });
     // A clock may stand still for a run; no rate is infinite.
     times.fold(f64::INFINITY, f64::min).max(1e-9)
+}
+
+/// Reads every byte.
+fn read_only(cpu: Cpu, bytes: &[u8]) {
+    let mut any = [0];
+    read_all(cpu, bytes, &mut any);
+    black_box(any);
 }
 
 for_each_level! {
@@ -223,7 +238,7 @@ fn fetch_ahead(group: &[u8; 512]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::{Cpu, CpuLevel};
+    use crate::cpu::CpuLevel;
 
     #[test]
     fn every_level_has_rates_and_all_but_the_reference_have_ceilings() {
@@ -254,6 +269,13 @@ mod tests {
                 assert!((0.999..1.001).contains(&ratio), "{weight_type}: {ratio}");
             }
         }
+    }
+
+    #[test]
+    fn matrices_are_read_in_some_time() {
+        let compute = Compute::new(Cpu::detect(), 2);
+        let probe = MatmulProbe::new(&compute, WeightType::Q4_K, WeightsIn::Cache).unwrap();
+        assert!(read_seconds(&compute, [&probe.matrix, &probe.matrix].into_iter()) > 0.0);
     }
 
     #[test]

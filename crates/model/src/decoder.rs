@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use brisk_formats::GgufFile;
 use brisk_kernels::{
-    AttentionSequence, AttentionSpec, Columns, Compute, KvStore, add, attention, gelu_tanh_mul,
-    matmul, rms_norm, rms_norm_in_place, rope, scale, silu_mul, softcap,
+    AttentionSequence, AttentionSpec, Columns, Compute, KvStore, PackedMatrix, add, attention,
+    gelu_tanh_mul, matmul, rms_norm, rms_norm_in_place, rope, scale, silu_mul, softcap,
 };
 
 use crate::{
@@ -103,6 +103,12 @@ impl Model {
     /// Where it computes.
     pub fn compute(&self) -> &Arc<Compute> {
         &self.compute
+    }
+
+    /// The matrices that every token meets, in the order in which a step comes to them.
+    pub fn matrices(&self) -> impl Iterator<Item = &PackedMatrix> {
+        let layers = self.weights.layers.iter().flat_map(Layer::matrices);
+        layers.chain([&self.weights.output])
     }
 
     /// Runs `batch` and appends one row of `vocab_size` logits per wanted token to `logits`, in

@@ -51,6 +51,22 @@ pub(crate) struct Layer {
     pub(crate) post_feed_forward_norm: Option<Vec<f32>>,
 }
 
+impl Layer {
+    /// Its matrices, in the order in which a step comes to them.
+    pub(crate) fn matrices(&self) -> impl Iterator<Item = &PackedMatrix> {
+        let qkv = match &self.qkv {
+            QkvProjection::Separate { q, k, v } => vec![q, k, v],
+            QkvProjection::Fused(all) => vec![all],
+        };
+        let gate_up = match &self.gate_up {
+            GateUpProjection::Separate { gate, up } => vec![gate, up],
+            GateUpProjection::Fused(both) => vec![both],
+        };
+        let in_order = [qkv, vec![&self.attention_output], gate_up, vec![&self.down]];
+        in_order.into_iter().flatten().map(|linear| &linear.weight)
+    }
+}
+
 /// Where a token's embedding is read.
 #[derive(Debug)]
 pub(crate) enum Embedding {

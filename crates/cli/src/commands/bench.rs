@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use brisk_kernels::Compute;
+use brisk_kernels::{Compute, PackedMatrix, measure};
 use brisk_model::{BLOCK_SIZE, BatchSequence, LogitsWanted, Model, ModelConfig};
 use serde_json::{Value, json};
 
@@ -29,11 +29,21 @@ const NUM_RUNS: usize = 3;
 
 const VERSION: &str = concat!("brisk ", env!("CARGO_PKG_VERSION"));
 
-/// Speeds of one run, in tokens per second over all sequences.
+/// Steps of decoding between two looks at how fast the weights can be read, as that changes from one
+/// moment to the next on a machine that others use too.
+const STEPS_PER_READ: usize = 8;
+
+/// Speeds of one run.
 #[derive(Clone, Copy, Debug)]
 struct Speeds {
+    /// Tokens per second over all sequences.
     prefill: f64,
+    /// Likewise.
     decode: f64,
+    /// Bytes of weights per second, when nothing is done but reading them.
+    read: f64,
+    /// The time that reading takes, of that of a step of decoding.
+    read_share: f64,
 }
 
 pub(crate) fn run(config: &Config, args: &BenchArgs) -> Result<()> {
@@ -84,6 +94,7 @@ fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
     }
     let median_of = |speed: fn(&Speeds) -> f64| median(runs.iter().map(speed).collect());
     let (prefill, decode) = (median_of(|it| it.prefill), median_of(|it| it.decode));
+    let (read, read_share) = (median_of(|it| it.read), median_of(|it| it.read_share));
     let hash = hash.map(|it| it.to_hex().to_string()).unwrap_or_default();
     let peak_memory_bytes = machine::peak_memory_bytes();
     let description = loading::describe(&opened.file, &facts);
@@ -101,6 +112,8 @@ fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
             "num_sequences": args.sequences,
             "prefill_tokens_per_second": prefill,
             "decode_tokens_per_second": decode,
+            "read_bytes_per_second": read,
+            "decode_read_share": read_share,
             "load_seconds": load_seconds,
             "first_token_seconds": first_token_seconds,
             "peak_memory_bytes": peak_memory_bytes,
@@ -110,6 +123,8 @@ fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
                 .map(|it| json!({
                     "prefill_tokens_per_second": it.prefill,
                     "decode_tokens_per_second": it.decode,
+                    "read_bytes_per_second": it.read,
+                    "decode_read_share": it.read_share,
                 }))
                 .collect::<Vec<_>>(),
         });
@@ -122,6 +137,14 @@ fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
         pair("machine", machine_line(&compute)),
         pair("prefill", format!("{prefill:.1} tokens/s ({} tokens)", args.prompt_tokens)),
         pair("decode", format!("{decode:.1} tokens/s ({} tokens)", args.gen_tokens)),
+        pair(
+            "reading",
+            format!(
+                "{:.1} GB/s of weights, which takes {:.0} % of a decode step",
+                read / 1e9,
+                100.0 * read_share
+            ),
+        ),
         pair("sequences", args.sequences.to_string()),
         pair("load", format!("{load_seconds:.3} s")),
         pair("first token", format!("{first_token_seconds:.3} s after opening the file")),
@@ -216,9 +239,15 @@ impl<'a> Bench<'a> {
         }
         let prefill_seconds = started.elapsed().as_secs_f64();
 
-        let started = Instant::now();
+        let mut decode_seconds = 0.0;
+        let mut read_seconds = Vec::new();
         let mut logits = Vec::new();
         for step in 0..self.num_gen_tokens {
+            if step % STEPS_PER_READ == 0 {
+                let model = &*self.model;
+                read_seconds.push(measure::read_seconds(model.compute(), model.matrices()));
+            }
+            let started = Instant::now();
             let batch: Vec<BatchSequence<'_>> = ids
                 .iter()
                 .zip(&self.block_tables)
@@ -234,13 +263,17 @@ impl<'a> Bench<'a> {
             for (ids, next) in ids.iter_mut().zip(self.greedy(&logits)) {
                 ids.push(next);
             }
+            decode_seconds += started.elapsed().as_secs_f64();
         }
-        let decode_seconds = started.elapsed().as_secs_f64();
         // The last step's token was computed and belongs to nobody: as many count as were asked for.
         ids.iter_mut().for_each(|it| it.truncate(self.num_gen_tokens));
+        let weight_bytes: usize = self.model.matrices().map(PackedMatrix::num_bytes).sum();
+        let read_seconds = read_seconds.iter().sum::<f64>() / read_seconds.len() as f64;
         let speeds = Speeds {
             prefill: (num_sequences * num_prompt_tokens) as f64 / prefill_seconds,
             decode: (num_sequences * self.num_gen_tokens) as f64 / decode_seconds,
+            read: weight_bytes as f64 / read_seconds,
+            read_share: read_seconds / (decode_seconds / self.num_gen_tokens as f64),
         };
         (speeds, ids)
     }

@@ -204,7 +204,13 @@ fn bench_reports_speeds_and_the_same_tokens_however_it_runs() {
         serde_json::from_str(&place.output(&line)).unwrap()
     };
     let plain = report("--repeat 1 --threads 1");
-    for speed in ["prefill_tokens_per_second", "decode_tokens_per_second", "load_seconds"] {
+    for speed in [
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "read_bytes_per_second",
+        "decode_read_share",
+        "load_seconds",
+    ] {
         assert!(plain[speed].as_f64().unwrap() > 0.0, "{plain}");
     }
     assert!(plain["first_token_seconds"].as_f64() > plain["load_seconds"].as_f64(), "{plain}");

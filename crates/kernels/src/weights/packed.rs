@@ -1,6 +1,6 @@
 //! A weight matrix in the tiled layout that the matmul kernels read.
 
-use std::fmt;
+use std::{fmt, hint::black_box};
 
 use super::{
     WeightType, dequantize_row,
@@ -51,6 +51,9 @@ impl PackedMatrix {
             compute.pool.chunks_mut(tiles.as_mut_slice(), tile_row_bytes, |index, tile_row| {
                 let rows = &data[index * tile_row_bytes..];
                 let rows = &rows[..tile_row_bytes.min(rows.len())];
+                if weight_type.block_len() == 256 {
+                    bring_to_cache(rows);
+                }
                 tile::write_rows(weight_type, rows, row_bytes, tile_row);
             });
         }
@@ -95,11 +98,24 @@ impl PackedMatrix {
         dequantize_row(self.weight_type, &bytes, out);
     }
 
+    /// All bytes.
+    pub(crate) fn tiles(&self) -> &[u8] {
+        self.tiles.slice(0, self.tiles.len())
+    }
+
     /// The tiles of 16 rows, `(blocks per row, 16 * block_bytes)`.
     pub(crate) fn tile_row(&self, index: usize) -> &[u8] {
         let tile_row_bytes = TILE_ROWS * self.row_bytes;
         self.tiles.slice(index * tile_row_bytes, tile_row_bytes)
     }
+}
+
+/// Reads a byte of each line from front to back, which processors do without waiting. Tiles of large
+/// blocks are made from 16 places far apart, and each would be waited for: with this, packing is 1.2 to
+/// 1.5 times as fast on Zen 4. (Small blocks are so near each other that it only costs.)
+fn bring_to_cache(bytes: &[u8]) {
+    const LINE_BYTES: usize = 64;
+    black_box(bytes.iter().step_by(LINE_BYTES).fold(0, |any, byte| any | byte));
 }
 
 impl fmt::Debug for PackedMatrix {
