@@ -5,10 +5,14 @@
 //! rounded to `bf16` where the processor multiplies those. Each form is made when a matmul first asks
 //! for it and kept until the columns change: the three projections of an attention layer share one.
 
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod forms;
 mod round;
 
-pub(crate) use forms::{Bf16Tile, Block32Tile, Block256Tile, ColumnTile, FloatTile};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use bf16::Bf16Tile;
+pub(crate) use forms::{Block32Tile, Block256Tile, ColumnTile, FloatTile};
 
 use crate::compute::Compute;
 use forms::Form;
@@ -20,6 +24,7 @@ pub struct Columns {
     num_columns: usize,
     width: usize,
     floats: Form<FloatTile>,
+    #[cfg(target_arch = "x86_64")]
     bf16: Form<Bf16Tile>,
     block_32: Form<Block32Tile>,
     block_256: Form<Block256Tile>,
@@ -37,6 +42,7 @@ impl Columns {
         self.values.resize(num_columns * width, 0.0);
         (self.num_columns, self.width) = (num_columns, width);
         self.floats.forget();
+        #[cfg(target_arch = "x86_64")]
         self.bf16.forget();
         self.block_32.forget();
         self.block_256.forget();
@@ -64,6 +70,7 @@ impl Columns {
     }
 
     /// The columns rounded to `bf16`, in tiles of at most `max_width`.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn as_bf16(&mut self, compute: &Compute, max_width: usize) -> &[Bf16Tile] {
         self.bf16.make(compute, &self.values, self.num_columns, max_width)
     }

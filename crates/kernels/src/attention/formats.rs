@@ -73,6 +73,7 @@ pub(super) struct QueryGroup {
     pub(super) scale: f32,
     /// What a sum of products of these codes with stored key codes begins at: it takes back the 128
     /// that are added to those.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only vectors need it"))]
     pub(super) start: i32,
 }
 

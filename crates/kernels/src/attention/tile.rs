@@ -66,6 +66,7 @@ pub(super) struct Pair<B> {
     pub(super) block: B,
     /// What is needed next should be fetched line by line while a product runs, this block's values or
     /// the next block's keys: on its own, the memory's latency would be longer than the arithmetic.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only vectors need it"))]
     pub(super) next: B,
 }
 

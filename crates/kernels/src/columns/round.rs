@@ -3,7 +3,9 @@
 //! The result follows from the values alone: the arithmetic is exact or rounded once by IEEE rules,
 //! so all processors compute the same bits, however the compiler vectorizes the loops.
 
-use crate::cpu::{Cpu, CpuLevel};
+use crate::cpu::Cpu;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::CpuLevel;
 
 /// Blocks whose values are all smaller than this become zeros: 127 divided by it is still finite.
 const NEGLIGIBLE: f32 = 1e-35;
@@ -79,6 +81,7 @@ fn round_block<const BLOCK: usize>(values: &[f32; BLOCK], codes: &mut [i8; BLOCK
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::CpuLevel;
 
     fn round(cpu: Cpu, values: &[f32]) -> Rounded<32, 16> {
         let mut rounded = Rounded::default();

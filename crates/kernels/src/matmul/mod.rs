@@ -15,11 +15,9 @@ mod tiled;
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    columns::Columns,
-    compute::Compute,
-    weights::{PackedMatrix, WeightType},
-};
+#[cfg(target_arch = "x86_64")]
+use crate::weights::WeightType;
+use crate::{columns::Columns, compute::Compute, weights::PackedMatrix};
 
 /// Multiplies every column by the matrix: `out[column][row] = sum(weights[row] * column)`.
 ///

@@ -79,7 +79,7 @@ impl Simd for NeonDot {
 
         fn pin(a: int32x4_t) -> int32x4_t = {
             let mut a = a;
-            asm!("/* {a} */", a = inout(vreg) a, options(pure, nomem, nostack, preserves_flags));
+            asm!("/* {a:q} */", a = inout(vreg) a, options(pure, nomem, nostack, preserves_flags));
             a
         };
         fn gather(total: int32x4_t, sums: int32x4_t) -> int32x4_t = vaddq_s32(total, sums);

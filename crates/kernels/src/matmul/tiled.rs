@@ -15,8 +15,10 @@ use super::{
     kernels::{Multiply32, Multiply256, MultiplyFloats, Results},
     simd::Simd,
 };
+#[cfg(target_arch = "x86_64")]
+use crate::columns::Bf16Tile;
 use crate::{
-    columns::{Bf16Tile, Block32Tile, Block256Tile, ColumnTile, Columns, FloatTile},
+    columns::{Block32Tile, Block256Tile, ColumnTile, Columns, FloatTile},
     compute::Compute,
     weights::{PackedMatrix, TILE_ROWS, WeightType},
 };
