@@ -90,16 +90,23 @@ pub(super) fn select_top(out: &mut Vec<Candidate>, logits: &[f32], k: usize) {
         return;
     }
     // Collect twice as many as are wanted, throw the worse half away, and from then on look only at
-    // what beats the worst kept. One pass, and few tokens are ever touched twice.
+    // what beats the worst kept. One pass, few tokens are ever touched twice, and of most stretches only
+    // the largest logit is looked at.
     let capacity = 2 * k.min(logits.len()) + 64;
     let mut threshold = f32::NEG_INFINITY;
-    for (token, &logit) in (0..).zip(logits) {
-        if logit > threshold {
-            out.push(new(token, logit));
-            if out.len() == capacity {
-                out.select_nth_unstable_by(k - 1, likelier_first);
-                out.truncate(k);
-                threshold = out[k - 1].logit;
+    for (start, logits) in (0..).step_by(STRETCH).zip(logits.chunks(STRETCH)) {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if largest <= threshold {
+            continue;
+        }
+        for (token, &logit) in (start..).zip(logits) {
+            if logit > threshold {
+                out.push(new(token, logit));
+                if out.len() == capacity {
+                    out.select_nth_unstable_by(k - 1, likelier_first);
+                    out.truncate(k);
+                    threshold = out[k - 1].logit;
+                }
             }
         }
     }
@@ -148,11 +155,10 @@ pub(super) fn pick(candidates: &[Candidate], random: f64) -> TokenId {
 /// to the distribution's entropy, until they have `typical_p` of the mass.
 fn keep_typical(candidates: &mut Vec<Candidate>, max: f32, total: f64, params: &SamplingParams) {
     // -ln(probability), without a logarithm for each.
-    let information = |it: &Candidate| {
-        (f64::from(max) - f64::from(it.logit)) / f64::from(params.temperature) + total.ln()
-    };
-    let expected = |it: &Candidate| f64::from(it.weight) / total * information(it);
-    let entropy: f64 = candidates.iter().map(expected).sum();
+    let (by, log_total) = (1.0 / f64::from(params.temperature), total.ln());
+    let information = |it: &Candidate| (f64::from(max) - f64::from(it.logit)) * by + log_total;
+    let expected = |it: &Candidate| f64::from(it.weight) * information(it);
+    let entropy = candidates.iter().map(expected).sum::<f64>() / total;
     let mass = f64::from(params.typical_p) * total;
     keep_mass(candidates, mass, |it| (information(it) - entropy).abs() as f32);
 }

@@ -2,7 +2,10 @@
 
 use brisk_tokenizer::TokenId;
 
-use super::candidates::{Candidate, select_top};
+use super::{
+    candidates::{Candidate, select_top},
+    weights::total_weight,
+};
 use crate::event::TokenLogprobs;
 
 /// The log softmax of `raw` (`vocab_size`) at `token`, and at the `num_top` likeliest tokens.
@@ -13,8 +16,7 @@ pub(super) fn logprobs(
     candidates: &mut Vec<Candidate>,
 ) -> TokenLogprobs {
     let max = raw.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = raw.iter().map(|&it| f64::from((it - max).exp())).sum();
-    let log_sum = f64::from(max) + sum.ln();
+    let log_sum = f64::from(max) + total_weight(raw, max, 1.0).ln();
     let logprob = |logit: f32| (f64::from(logit) - log_sum) as f32;
     select_top(candidates, raw, num_top);
     TokenLogprobs {

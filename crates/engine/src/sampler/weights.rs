@@ -49,6 +49,12 @@ pub(super) fn sum_of_weights(logits: &[f32], max: f32, temperature: f32) -> f64 
     lanes.iter().map(|&it| f64::from(it)).sum()
 }
 
+/// The sum of the weights of a whole vocabulary. In pieces, so that small weights are not lost beside a
+/// large sum.
+pub(super) fn total_weight(logits: &[f32], max: f32, temperature: f32) -> f64 {
+    logits.chunks(PIECE).map(|piece| sum_of_weights(piece, max, temperature)).sum()
+}
+
 /// Fills `out` with the weights of a whole vocabulary; returns their sum.
 pub(super) fn weights(logits: &[f32], max: f32, temperature: f32, out: &mut Vec<f32>) -> f64 {
     let by = 1.0 / temperature;
