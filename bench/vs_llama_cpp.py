@@ -148,9 +148,14 @@ def run_json(command):
     return json.loads(done.stdout)
 
 
-def brisk(args, *more):
-    cpu = ["--cpu", args.cpu] if args.cpu else []
-    return run_json([args.brisk, "bench", "--json", "--threads", str(args.threads), *cpu, *more])
+def brisk_engines(args):
+    """The processor levels that Brisk runs with, by what the engine is called then."""
+    first, *others = args.cpu
+    return {"Brisk": first, **{f"Brisk, {cpu}": cpu for cpu in others}}
+
+
+def brisk(args, cpu, *more):
+    return run_json([args.brisk, "bench", "--json", "--threads", str(args.threads), "--cpu", cpu, *more])
 
 
 @contextlib.contextmanager
@@ -166,12 +171,12 @@ def busy_processes(number):
 
 
 def measure(args, engine, path, workload):
-    """One fresh process of Brisk or of a variant of llama.cpp."""
+    """One fresh process of Brisk at some level or of a variant of llama.cpp."""
     sizes = ["--model", path, "--prompt-tokens", str(workload.prompt_tokens),
              "--gen-tokens", str(workload.gen_tokens), "--sequences", str(workload.sequences)]
     with busy_processes(args.threads if workload.crowded else 0):
-        if engine == "Brisk":
-            return brisk(args, "--repeat", "1", *sizes)
+        if cpu := brisk_engines(args).get(engine):
+            return brisk(args, cpu, "--repeat", "1", *sizes)
         repack, flash = VARIANTS[engine]
         script = os.path.join(HERE, "llama_cpp_run.py")
         return run_json([sys.executable, script, "--threads", str(args.threads), *sizes,
@@ -193,21 +198,22 @@ def measure_file(args, path, keys):
     """All rounds of the workloads that the figures need: lists of records, by engine."""
     names = [name for name in WORKLOADS if any(name in FIGURES[key].workloads for key in keys)]
     variants = {name: list(VARIANTS) for name in names}
-    runs = {engine: [] for engine in ("Brisk", *VARIANTS)}
+    ours = brisk_engines(args)
+    runs = {engine: [] for engine in (*ours, *VARIANTS)}
     for turn in range(args.rounds):
         for engine_runs in runs.values():
             engine_runs.append({})
         for name in names:
             started = time.monotonic()
-            for engine in ("Brisk", *variants[name]):
+            for engine in (*ours, *variants[name]):
                 if record := measure(args, engine, path, WORKLOADS[name]):
                     runs[engine][turn][name] = record
             if turn == 0:
                 records = {variant: runs[variant][0].get(name) for variant in VARIANTS}
                 variants[name] = promising(WORKLOADS[name], records)
-            if name == "short" and "short" in runs["Brisk"][turn]:
-                for engine_runs in runs.values():
-                    read = runs["Brisk"][turn]["short"]["read_bytes_per_second"]
+            for engine, engine_runs in runs.items():
+                reader = engine if engine in ours else "Brisk"
+                if read := runs[reader][turn].get("short", {}).get("read_bytes_per_second"):
                     engine_runs[turn]["read_bytes_per_second"] = read
             print(f"  round {turn + 1} of {args.rounds}, {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return runs
@@ -250,20 +256,23 @@ def figure_result(key, type_name, runs):
     if isinstance(target, dict):
         target = target.get(type_name)
     compared = value if figure.own_target else value / theirs[best]
+    levels = {engine: statistics.median(values) for engine in runs
+              if engine not in VARIANTS and engine != "Brisk" and (values := values_of(figure, runs[engine]))}
     return {
         "key": key, "brisk": value, "brisk_rounds": ours, "llama_cpp": theirs[best], "variant": best,
         "llama_cpp_variants": theirs, "ratio": value / theirs[best], "target": target,
+        "levels": {engine: {"brisk": it, "ratio": it / theirs[best]} for engine, it in levels.items()},
         "reached": target and (compared >= target if figure.more_is_better else compared <= target),
     }
 
 
-def greedy_hashes(rounds):
-    """The hash of what Brisk generated, by workload. A wrong answer is not a fast one."""
+def greedy_hashes(runs):
+    """The hash of what Brisk generated, by workload and level. A wrong answer is not a fast one."""
     hashes = {}
-    for run in rounds:
-        for name in WORKLOADS.keys() & run.keys():
-            found = run[name]["greedy_ids_blake3"]
-            if hashes.setdefault(name, found) != found:
+    for engine in (it for it in runs if it not in VARIANTS):
+        for name, record in ((name, run[name]) for run in runs[engine] for name in WORKLOADS if name in run):
+            found = record["greedy_ids_blake3"]
+            if hashes.setdefault(name, {}).setdefault(engine, found) != found:
                 raise SystemExit(f"two rounds of {name} gave different tokens: the speeds mean nothing")
     return hashes
 
@@ -274,11 +283,12 @@ def engine_facts(runs):
         records = (run[name] for engine in engines for run in runs[engine] for name in WORKLOADS if name in run)
         return next(records, {})
 
+    levels = [first([engine]).get("machine", {}).get("kernels") for engine in runs if engine not in VARIANTS]
     git = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     ours, theirs = first(["Brisk"]), first(VARIANTS)
     return {
         "brisk": f"{ours.get('versions')}, commit {git.stdout.strip() or 'unknown'}, "
-                 f"kernels {ours.get('machine', {}).get('kernels')}",
+                 f"kernels {'; '.join(map(str, levels))}",
         "llama_cpp": f"llama-cpp-python {theirs.get('version')}; {theirs.get('features')}",
         "cpu": ours.get("machine", {}).get("cpu"),
     }
@@ -301,7 +311,7 @@ def measured_file(args, path, keys):
     runs = measure_file(args, path, keys)
     for run in (run for engine_runs in runs.values() for run in engine_runs):
         run["matmul_bytes"] = matmul_bytes
-    hashes = greedy_hashes(runs["Brisk"])
+    hashes = greedy_hashes(runs)
     rows = [row for key in keys if (row := figure_result(key, type_name, runs))]
     return {"name": name, "type": type_name, "bytes": os.path.getsize(path), "command": command_text(args),
             "engines": engine_facts(runs), "greedy_ids": hashes, "figures": rows,
@@ -325,8 +335,10 @@ def figure_line(row):
     ours, theirs = (text_of(row[it] * figure.scale) for it in ("brisk", "llama_cpp"))
     least, most = (text_of(it(row["brisk_rounds"]) * figure.scale) for it in (min, max))
     reached = {None: "", True: "yes", False: "no"}[row["reached"]]
+    levels = "".join(f" {text_of(it['brisk'] * figure.scale)} | **{it['ratio']:.2f}** |"
+                     for it in row.get("levels", {}).values())
     return (f"| {figure.name} | {ours} | {theirs} ({row['variant']}) | **{row['ratio']:.2f}** "
-            f"| {target_text(row)} | {reached} | {least} to {most} |")
+            f"| {target_text(row)} | {reached} | {least} to {most} |{levels}")
 
 
 def variants_line(row):
@@ -336,10 +348,17 @@ def variants_line(row):
     return f"| {figure.name} | {' | '.join(texts)} |"
 
 
+def levels_of(file):
+    """What Brisk is called at the further levels that were measured."""
+    return list(dict.fromkeys(level for row in file["figures"] for level in row.get("levels", {})))
+
+
 def file_lines(file):
+    levels = levels_of(file)
     lines = [f"## {file['name']}, {file['bytes'] / 1e6:,.0f} MB", "",
-             "| figure | Brisk | llama.cpp, best variant | ratio | to reach | reached | Brisk, all rounds |",
-             "| --- | --- | --- | --- | --- | --- | --- |", *map(figure_line, file["figures"]), ""]
+             "| figure | Brisk | llama.cpp, best variant | ratio | to reach | reached | Brisk, all rounds |"
+             + "".join(f" {level} | ratio |" for level in levels),
+             "| --- " * (7 + 2 * len(levels)) + "|", *map(figure_line, file["figures"]), ""]
     lines += ["| llama.cpp variant | " + " | ".join(VARIANTS) + " |", "| --- " * (len(VARIANTS) + 1) + "|",
               *map(variants_line, file["figures"]), ""]
     bandwidths = [run["read_bytes_per_second"] / 1e9 for run in file["runs"]["Brisk"]
@@ -348,7 +367,8 @@ def file_lines(file):
         lines.append(f"Read bandwidth beside it: {statistics.median(bandwidths):.1f} GB/s "
                      f"({min(bandwidths):.1f} to {max(bandwidths):.1f}).")
     if "short" in file["greedy_ids"]:
-        lines.append(f"Brisk's greedy ids after 512 tokens, BLAKE3: {file['greedy_ids']['short']}.")
+        hashes = [f"{digest} ({engine})" for engine, digest in file["greedy_ids"]["short"].items()]
+        lines.append(f"Greedy ids after 512 tokens, BLAKE3: {', '.join(hashes)}.")
     return [*lines, ""]
 
 
@@ -359,6 +379,10 @@ def overview_lines(files):
     for file in files:
         ratios = {row["key"]: f"{row['ratio']:.2f}" for row in file["figures"]}
         rows.append([file["name"], *(ratios.get(key, "") for key in keys)])
+        for level in levels_of(file):
+            ratios = {row["key"]: f"{row['levels'][level]['ratio']:.2f}" for row in file["figures"]
+                      if level in row.get("levels", {})}
+            rows.append([f"{file['name']}: {level}", *(ratios.get(key, "") for key in keys)])
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
@@ -389,8 +413,8 @@ def command_text(args):
         words += ["--suite", *args.suite]
     if args.figures:
         words += ["--figures", *args.figures]
-    if args.cpu:
-        words += ["--cpu", args.cpu]
+    if args.cpu != ["auto"]:
+        words += ["--cpu", *args.cpu]
     return shlex.join([*words, "--threads", str(args.threads), "--rounds", str(args.rounds)])
 
 
@@ -403,7 +427,7 @@ def report_data(args, files):
 
 
 def write_result(args, data):
-    stem = f"{data['date']}-vs-llama-cpp" + (f"-{args.cpu}" if args.cpu else "")
+    stem = f"{data['date']}-vs-llama-cpp" + (f"-{args.cpu[0]}" if args.cpu[0] != "auto" else "")
     os.makedirs(args.out, exist_ok=True)
     with open(os.path.join(args.out, stem + ".md"), "w") as out:
         out.write("\n".join(report_lines(data)))
@@ -464,13 +488,14 @@ def arguments():
                         help=f"only some of {', '.join(FIGURES)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--cpu", help="the processor level of Brisk's kernels, such as avx2")
+    parser.add_argument("--cpu", nargs="+", default=[os.environ.get("BRISK_CPU", "auto")],
+                        help="the processor levels of Brisk's kernels, such as auto and avx2: the first has the "
+                        "targets, the others stand beside it")
     parser.add_argument("--out", help="folder for the dated result (.md and .json)")
     parser.add_argument("--append", help="an earlier result (.json), whose files are kept")
     parser.add_argument("--picture", help="SVG file to draw the ratios to")
     parser.add_argument("--least", type=float, help="fail where prefill or decode is below this ratio")
     args = parser.parse_args()
-    args.cpu = args.cpu or os.environ.get("BRISK_CPU")
     if args.suite is None and not args.model:
         args.suite = [next(iter(SUITE))]
     missing = [name for name in ("gguf", "llama_cpp", "numpy") if importlib.util.find_spec(name) is None]
