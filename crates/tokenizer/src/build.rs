@@ -184,6 +184,9 @@ fn reserved_names(tokens: &[String], pieces: &Pieces) -> Result<HashMap<Box<str>
     Ok(names)
 }
 
+/// Merges whose pieces are looked up together.
+const BATCH: usize = 8;
+
 fn pairs(
     merges: &Merges,
     spelling: Spelling,
@@ -195,40 +198,60 @@ fn pairs(
         Merges::Split(merges) => merges.len(),
     };
     let mut pairs = Pairs::with_capacity(num_merges);
-    let (mut left_bytes, mut right_bytes) = (Vec::new(), Vec::new());
+    let mut spelled = Vec::new();
+    // Both pieces of each merge of a batch, spelled one after the other.
+    let mut bytes = Vec::new();
     // Merges are mostly listed in the order of the tokens they make; trying that first spares a search.
     let mut last_made = 0;
-    for index in 0..num_merges {
-        let (left, right) = merge_at(merges, index)?;
-        let absent = |piece: &str| Error::MergeOfAbsentPiece {
-            index,
-            merge: shortened(&format!("{left} {right}")),
-            piece: shortened(piece),
-        };
-        spell(left, spelling, &mut left_bytes);
-        spell(right, spelling, &mut right_bytes);
-        let find = |bytes: &[u8], piece: &str| {
-            pieces.find(bytes).or_else(|| names.get(piece).copied()).ok_or_else(|| absent(piece))
-        };
-        let (left_id, right_id) = (find(&left_bytes, left)?, find(&right_bytes, right)?);
-        left_bytes.extend_from_slice(&right_bytes);
-        let next = [last_made, last_made + 1]
-            .into_iter()
-            .find(|&id| pieces.kind(id) == Kind::Text && pieces.get(id) == left_bytes);
-        let id = match next.or_else(|| pieces.find(&left_bytes)) {
-            Some(id) => id,
-            None => {
-                let joined = format!("{left}{right}");
-                let id = names.get(joined.as_str()).copied().ok_or_else(|| absent(&joined))?;
-                // Merging must not make a token that a user may not write.
-                if !matches!(pieces.kind(id), Kind::Added | Kind::Byte) {
-                    continue;
-                }
-                id
+    for first in (0..num_merges).step_by(BATCH) {
+        bytes.clear();
+        let mut ends = [[0; 2]; BATCH];
+        let batch = first..num_merges.min(first + BATCH);
+        for (index, ends) in batch.clone().zip(&mut ends) {
+            let (left, right) = merge_at(merges, index)?;
+            for (piece, end) in [left, right].into_iter().zip(ends) {
+                spell(piece, spelling, &mut spelled);
+                bytes.extend_from_slice(&spelled);
+                *end = bytes.len();
             }
-        };
-        last_made = id;
-        pairs.insert(left_id, right_id, Join { rank: index as u32, id });
+        }
+        let ends = ends.as_flattened();
+        let found: [_; 2 * BATCH] = pieces.find_each(std::array::from_fn(|i| {
+            let start = i.checked_sub(1).map_or(0, |before| ends[before]);
+            bytes.get(start..ends[i]).unwrap_or_default()
+        }));
+        for (i, index) in batch.enumerate() {
+            let (left, right) = merge_at(merges, index)?;
+            let absent = |piece: &str| Error::MergeOfAbsentPiece {
+                index,
+                merge: shortened(&format!("{left} {right}")),
+                piece: shortened(piece),
+            };
+            let id_of = |found: Option<TokenId>, piece: &str| {
+                found.or_else(|| names.get(piece).copied()).ok_or_else(|| absent(piece))
+            };
+            let left_id = id_of(found[2 * i], left)?;
+            let right_id = id_of(found[2 * i + 1], right)?;
+            let start = (2 * i).checked_sub(1).map_or(0, |before| ends[before]);
+            let joined = &bytes[start..ends[2 * i + 1]];
+            let next = [last_made, last_made + 1]
+                .into_iter()
+                .find(|&id| pieces.kind(id) == Kind::Text && pieces.get(id) == joined);
+            let id = match next.or_else(|| pieces.find(joined)) {
+                Some(id) => id,
+                None => {
+                    let joined = format!("{left}{right}");
+                    let id = names.get(joined.as_str()).copied().ok_or_else(|| absent(&joined))?;
+                    // Merging must not make a token that a user may not write.
+                    if !matches!(pieces.kind(id), Kind::Added | Kind::Byte) {
+                        continue;
+                    }
+                    id
+                }
+            };
+            last_made = id;
+            pairs.insert(left_id, right_id, Join { rank: index as u32, id });
+        }
     }
     Ok(pairs)
 }

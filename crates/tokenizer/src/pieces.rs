@@ -91,6 +91,19 @@ impl Pieces {
         self.slot_of(bytes).ok()
     }
 
+    /// [`Pieces::find`] for several. Each step is taken for all of them before the next one, so that they
+    /// wait for memory together and not one after the other.
+    pub(crate) fn find_each<const N: usize>(&self, texts: [&[u8]; N]) -> [Option<TokenId>; N] {
+        let mask = self.slots.len() - 1;
+        let hashes = texts.map(|text| self.seed.of_bytes(text));
+        let slots = hashes.map(|hash| self.slots[hash as usize & mask]);
+        let pieces = slots.map(|slot| self.get(slot.id));
+        std::array::from_fn(|i| {
+            let is_it = slots[i].tag == (hashes[i] >> 32) as u32 && pieces[i] == texts[i];
+            if is_it && slots[i].id != EMPTY { Some(slots[i].id) } else { self.find(texts[i]) }
+        })
+    }
+
     // The token at these bytes, or the free slot where it would be, and with which tag. Half the slots
     // are free, so it ends.
     fn slot_of(&self, bytes: &[u8]) -> Result<TokenId, (usize, u32)> {
