@@ -104,10 +104,15 @@ pub(crate) struct Block32Tile {
     pub(crate) codes: Vec<i32>,
     /// `(width / 32, columns)`: what a code of one stands for; NaN if the block holds NaN or infinity.
     pub(crate) scales: Vec<f32>,
-    /// `(width / 32, columns)`: what the block's codes add up to, with the sign turned.
-    pub(crate) negative_sums: Vec<i32>,
+    /// `(width / 32, columns)`: what the block's codes add up to, times `-2^ZERO_BITS`.
+    pub(crate) zeros: Vec<i32>,
     /// `(width / 32, columns)`: what the block's codes add up to, times its scale.
     pub(crate) scaled_sums: Vec<f32>,
+}
+
+impl Block32Tile {
+    /// Signed codes have `2^7` added to them; the zero points of other types are lower.
+    pub(crate) const ZERO_BITS: u32 = 7;
 }
 
 impl ColumnTile for Block32Tile {
@@ -117,10 +122,15 @@ impl ColumnTile for Block32Tile {
         let num_columns = columns.len();
         interleave(rounded.codes.as_chunks().0, num_columns, four_codes, &mut self.codes);
         interleave(&rounded.scales, num_columns, |&scale| scale, &mut self.scales);
-        interleave(&rounded.sums, num_columns, |&sum| -i32::from(sum), &mut self.negative_sums);
-        self.scaled_sums.clear();
-        let sums = self.negative_sums.iter().zip(&self.scales);
-        self.scaled_sums.extend(sums.map(|(&negative_sum, scale)| -negative_sum as f32 * scale));
+        let zero = |&sum: &i16| -i32::from(sum) << Self::ZERO_BITS;
+        interleave(&rounded.sums, num_columns, zero, &mut self.zeros);
+        let scaled: Vec<f32> = rounded
+            .sums
+            .iter()
+            .zip(&rounded.scales)
+            .map(|(&sum, scale)| f32::from(sum) * scale)
+            .collect();
+        interleave(&scaled, num_columns, |&sum| sum, &mut self.scaled_sums);
         self.columns = columns;
     }
 
@@ -147,10 +157,17 @@ pub(crate) struct Block256Tile {
     pub(crate) pairs_of_sums_of_16: Vec<i32>,
     /// `(width / 256, 4, columns)`: pairs of sums of 32 codes.
     pub(crate) pairs_of_sums_of_32: Vec<i32>,
-    /// `(width / 16, columns)`: what 16 codes add up to, with the sign turned.
-    pub(crate) negative_sums_of_16: Vec<i32>,
-    /// `(width / 32, columns)`: what 32 codes add up to, with the sign turned.
-    pub(crate) negative_sums_of_32: Vec<i32>,
+    /// `(width / 16, columns)`: what 16 codes add up to, times `-2^ZERO_BITS_OF_16`.
+    pub(crate) zeros_of_16: Vec<i32>,
+    /// `(width / 32, columns)`: what 32 codes add up to, times `-2^ZERO_BITS_OF_32`.
+    pub(crate) zeros_of_32: Vec<i32>,
+}
+
+impl Block256Tile {
+    /// The zero point of `Q6_K` is `2^5`; `Q3_K`, with `2^2`, has to shift.
+    pub(crate) const ZERO_BITS_OF_16: u32 = 5;
+    /// Signed codes have `2^7` added to them.
+    pub(crate) const ZERO_BITS_OF_32: u32 = 7;
 }
 
 impl ColumnTile for Block256Tile {
@@ -161,15 +178,17 @@ impl ColumnTile for Block256Tile {
         interleave(rounded.codes.as_chunks().0, num_columns, four_codes, &mut self.codes);
         interleave(&rounded.scales, num_columns, |&scale| scale, &mut self.scales);
 
-        let negative = |&sum: &i16| -i32::from(sum);
+        let zeros = |bits: u32| move |&sum: &i16| -i32::from(sum) << bits;
         let sums_of_16 = &rounded.sums;
         let pairs_of_16: Vec<_> = sums_of_16.as_chunks().0.iter().flat_map(pairs).collect();
         interleave(&pairs_of_16, num_columns, |&pair| pair, &mut self.pairs_of_sums_of_16);
-        interleave(sums_of_16, num_columns, negative, &mut self.negative_sums_of_16);
+        let zeros_of_16 = zeros(Self::ZERO_BITS_OF_16);
+        interleave(sums_of_16, num_columns, zeros_of_16, &mut self.zeros_of_16);
         let sums_of_32: Vec<_> = sums_of_16.as_chunks().0.iter().map(|[a, b]| a + b).collect();
         let pairs_of_32: Vec<_> = sums_of_32.as_chunks().0.iter().flat_map(pairs).collect();
         interleave(&pairs_of_32, num_columns, |&pair| pair, &mut self.pairs_of_sums_of_32);
-        interleave(&sums_of_32, num_columns, negative, &mut self.negative_sums_of_32);
+        let zeros_of_32 = zeros(Self::ZERO_BITS_OF_32);
+        interleave(&sums_of_32, num_columns, zeros_of_32, &mut self.zeros_of_32);
         self.columns = columns;
     }
 

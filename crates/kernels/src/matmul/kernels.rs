@@ -57,13 +57,13 @@ macro_rules! unrolled {
 /// of all parts: each part goes over all tiles.
 macro_rules! each_tile {
     (
-        $S:ident, $N:ident, $num_tiles:expr, $zeros:ident,
+        $S:ident, $N:ident, $num_tiles:expr, $no_sums:ident,
         |$tile:ident, $part:ident, $sums:ident| $add:block,
         |$last_part:ident, $last_sums:ident| $finish:expr
     ) => {
-        if $N <= MAX_COLUMNS_WITHOUT_FETCH && $S::NUM_PARTS > 1 {
+        if $N <= MAX_MEMORY_BOUND_COLUMNS && $S::NUM_PARTS > 1 {
             const { assert!($S::NUM_PARTS <= MAX_PARTS, "sums for each part") };
-            let mut sums_of_parts = [$zeros; MAX_PARTS];
+            let mut sums_of_parts = [$no_sums; MAX_PARTS];
             for $tile in 0..$num_tiles {
                 for $part in 0..$S::NUM_PARTS {
                     let $sums = &mut sums_of_parts[$part];
@@ -76,7 +76,7 @@ macro_rules! each_tile {
             }
         } else {
             for $part in 0..$S::NUM_PARTS {
-                let mut sums = $zeros;
+                let mut sums = $no_sums;
                 for $tile in 0..$num_tiles {
                     let $sums = &mut sums;
                     $add
@@ -120,19 +120,23 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
         let columns = self.columns;
         let (codes, _) = columns.codes.as_chunks::<N>();
         let (scales, _) = columns.scales.as_chunks::<N>();
-        let (pairs_of_sums, negative_sums) = match F::RUN {
-            16 => (&columns.pairs_of_sums_of_16, &columns.negative_sums_of_16),
-            _ => (&columns.pairs_of_sums_of_32, &columns.negative_sums_of_32),
+        let (pairs_of_sums, zeros, zero_bits) = match F::RUN {
+            16 => {
+                (&columns.pairs_of_sums_of_16, &columns.zeros_of_16, Block256Tile::ZERO_BITS_OF_16)
+            }
+            _ => {
+                (&columns.pairs_of_sums_of_32, &columns.zeros_of_32, Block256Tile::ZERO_BITS_OF_32)
+            }
         };
         let (pairs_of_sums, _) = pairs_of_sums.as_chunks::<N>();
-        let (negative_sums, _) = negative_sums.as_chunks::<N>();
+        let (column_zeros, _) = zeros.as_chunks::<N>();
 
-        let zeros = [simd.splat_float(0.0); N];
+        let no_sums = [simd.splat_float(0.0); N];
         each_tile!(
             S,
             N,
             self.tiles.len(),
-            zeros,
+            no_sums,
             |block, part, results| {
                 let ahead = ahead.wrapping_add(block);
                 let tile = &self.tiles[block];
@@ -142,13 +146,13 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                 for octet in 0..num_octets {
                     let index = num_octets * block + octet;
                     let codes = &codes[8 * groups_per_run * index..][..8 * groups_per_run];
-                    let negative_sums = &negative_sums[8 * index..][..8];
+                    let column_zeros = &column_zeros[8 * index..][..8];
                     let scales = tile.scales(simd, part, octet);
                     unrolled!(run => {
-                        if N > MAX_COLUMNS_WITHOUT_FETCH {
+                        if N > MAX_MEMORY_BOUND_COLUMNS {
                             fetch(simd, ahead, 8 * octet + run, 8 * num_octets);
                         }
-                        let mut products = zero_correction(simd, zero_at_start, &negative_sums[run]);
+                        let mut products = start_at_zero(simd, zero_at_start, zero_bits, &column_zeros[run]);
                         let mut gathered = [simd.splat(0); N];
                         for group in 0..num_groups {
                             let weights = tile.codes(simd, part, octet, run, group);
@@ -223,27 +227,28 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
     fn run<S: Simd>(self, simd: S) {
         let (codes, _) = self.columns.codes.as_chunks::<N>();
         let (scales, _) = self.columns.scales.as_chunks::<N>();
-        let (negative_sums, _) = self.columns.negative_sums.as_chunks::<N>();
+        let (column_zeros, _) = self.columns.zeros.as_chunks::<N>();
         let (scaled_sums, _) = self.columns.scaled_sums.as_chunks::<N>();
         let zero = zero_point::<S>(F::CODES);
         let (gathers, dots_per_gather) = dots_per_gather::<S>(F::CODES, 8);
         let ahead = start_of_fetch(self.tiles, self.fetch);
 
-        let zeros = [simd.splat_float(0.0); N];
+        let no_sums = [simd.splat_float(0.0); N];
         each_tile!(
             S,
             N,
             self.tiles.len(),
-            zeros,
+            no_sums,
             |block, part, results| {
-                if N > MAX_COLUMNS_WITHOUT_FETCH {
+                if N > MAX_MEMORY_BOUND_COLUMNS {
                     fetch(simd, ahead.wrapping_add(block), 0, 1);
                 }
                 let tile = &self.tiles[block];
                 let codes = &codes[8 * block..][..8];
                 let scales = &scales[block];
                 // The correction for the zero point comes first: the products are added to it.
-                let mut products = zero_correction(simd, zero, &negative_sums[block]);
+                let mut products =
+                    start_at_zero(simd, zero, Block32Tile::ZERO_BITS, &column_zeros[block]);
                 let mut gathered = products;
                 if gathers {
                     products = [simd.splat(0); N];
@@ -294,12 +299,12 @@ impl<F: FormatFloat, const N: usize> Kernel for MultiplyFloats<'_, F, N> {
         // Two chains of additions per column, so that one column alone does not wait for itself.
         let (tile_pairs, tile_rest) = self.tiles.as_chunks::<2>();
         let (value_pairs, value_rest) = values.as_chunks::<2>();
-        let zeros = [[simd.splat_float(0.0); N]; 2];
+        let no_sums = [[simd.splat_float(0.0); N]; 2];
         each_tile!(
             S,
             N,
             tile_pairs.len(),
-            zeros,
+            no_sums,
             |pair, part, results| {
                 let (tiles, values) = (&tile_pairs[pair], &value_pairs[pair]);
                 for i in 0..2 {
@@ -341,17 +346,22 @@ fn store<S: Simd, const N: usize>(
     }
 }
 
-/// What products with codes from which a zero point is to be taken away begin with, for each column.
+/// What sums of products of codes begin with, from which a zero point of `2^zero_point` is to be taken away:
+/// the numbers of the columns, which are made for one of `2^bits`.
 #[inline(always)]
-fn zero_correction<S: Simd, const N: usize>(
+fn start_at_zero<S: Simd, const N: usize>(
     simd: S,
     zero_point: Option<u32>,
-    negative_sums: &[i32; N],
+    bits: u32,
+    column_zeros: &[i32; N],
 ) -> [S::Int; N] {
     let mut start = [simd.splat(0); N];
-    if let Some(bits) = zero_point {
+    if let Some(zero_point) = zero_point {
         for j in 0..N {
-            start[j] = simd.shift_left(simd.splat(negative_sums[j]), bits as usize);
+            start[j] = simd.splat(column_zeros[j]);
+            if zero_point < bits {
+                start[j] = simd.shift_right_signed(start[j], (bits - zero_point) as usize);
+            }
         }
     }
     start
@@ -381,7 +391,7 @@ fn dots_per_gather<S: Simd>(codes: Codes, groups_per_run: usize) -> (bool, usize
 
 /// Up to this many columns the kernels wait for memory only. The processor then finds out by itself
 /// what to fetch, and requests on top slow it down by a tenth (measured on Zen 4).
-const MAX_COLUMNS_WITHOUT_FETCH: usize = 2;
+const MAX_MEMORY_BOUND_COLUMNS: usize = 2;
 
 /// How far ahead of their use weights are fetched: about one tile of the larger types.
 const FETCH_AHEAD_BYTES: usize = 2048;
