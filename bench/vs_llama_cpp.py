@@ -170,17 +170,27 @@ def busy_processes(number):
             process.wait()
 
 
+# One token, to have the memory that a process needs at hand for the next one.
+WARM_UP = Workload(1, 1, 1)
+
+
 def measure(args, engine, path, workload):
     """One fresh process of Brisk at some level or of a variant of llama.cpp."""
+    if workload.less:
+        compute(args, engine, path, WARM_UP)
+    with busy_processes(args.threads if workload.crowded else 0):
+        return compute(args, engine, path, workload)
+
+
+def compute(args, engine, path, workload):
     sizes = ["--model", path, "--prompt-tokens", str(workload.prompt_tokens),
              "--gen-tokens", str(workload.gen_tokens), "--sequences", str(workload.sequences)]
-    with busy_processes(args.threads if workload.crowded else 0):
-        if cpu := brisk_engines(args).get(engine):
-            return brisk(args, cpu, "--repeat", "1", *sizes)
-        repack, flash = VARIANTS[engine]
-        script = os.path.join(HERE, "llama_cpp_run.py")
-        return run_json([sys.executable, script, "--threads", str(args.threads), *sizes,
-                         "--repack", str(repack), "--flash", str(flash)])
+    if cpu := brisk_engines(args).get(engine):
+        return brisk(args, cpu, "--repeat", "1", *sizes)
+    repack, flash = VARIANTS[engine]
+    script = os.path.join(HERE, "llama_cpp_run.py")
+    return run_json([sys.executable, script, "--threads", str(args.threads), *sizes,
+                     "--repack", str(repack), "--flash", str(flash)])
 
 
 def promising(workload, records):

@@ -94,10 +94,8 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             _mm256_add_epi16(sums, pairs)
         };
         fn pin(a: __m256i) -> __m256i = pin(a);
-        fn gather(total: __m256i, sums: __m256i) -> __m256i = {
-            let sums = if VNNI { sums } else { _mm256_madd_epi16(sums, _mm256_set1_epi16(1)) };
-            _mm256_add_epi32(total, sums)
-        };
+        fn gather(totals: __m256i, sums: __m256i, factors: __m256i) -> __m256i =
+            _mm256_add_epi32(totals, _mm256_madd_epi16(sums, factors));
         // Two products make 2 * 128 * 127 = 32,512 at most, which 16 bits hold.
         fn dot_signed(sums: __m256i, codes: __m256i, activations: i32) -> __m256i = if VNNI {
             let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));

@@ -79,7 +79,6 @@ impl Simd for Avx512Vnni {
         fn odd_bytes(a: __m512i) -> __m512i = _mm512_srai_epi16::<8>(a);
 
         fn pin(a: __m512i) -> __m512i = pin(a);
-        fn gather(total: __m512i, sums: __m512i) -> __m512i = _mm512_add_epi32(total, sums);
         fn dot(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =
             _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(activations));
         fn dot_signed(sums: __m512i, codes: __m512i, activations: i32) -> __m512i =

@@ -153,7 +153,8 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                             fetch(simd, ahead, 8 * octet + run, 8 * num_octets);
                         }
                         let mut products = start_at_zero(simd, zero_at_start, zero_bits, &column_zeros[run]);
-                        let mut gathered = [simd.splat(0); N];
+                        let scale = simd.widen_byte(scales[run / 4], run % 4);
+                        let factors = simd.twice(scale);
                         for group in 0..num_groups {
                             let weights = tile.codes(simd, part, octet, run, group);
                             let activations = &codes[groups_per_run * run + group];
@@ -163,17 +164,19 @@ impl<F: Format256, const N: usize> Kernel for Multiply256<'_, F, N> {
                             }
                             if gathers && (group + 1).is_multiple_of(dots_per_gather) {
                                 for j in 0..N {
-                                    gathered[j] = simd.gather(gathered[j], products[j]);
+                                    totals[j] = simd.gather(totals[j], products[j], factors);
                                     products[j] = simd.splat(0);
                                 }
                             }
                         }
-                        let sums = if gathers { gathered } else { products };
-                        let scale = simd.widen_byte(scales[run / 4], run % 4);
-                        for j in 0..N {
-                            // Were the sum not pinned down, the compiler would put off all additions
-                            // to the end of the block, and the numbers into memory until then.
-                            totals[j] = simd.pin(simd.add(totals[j], simd.mul(sums[j], scale)));
+                        if !gathers {
+                            for j in 0..N {
+                                // Were the sum not pinned down, the compiler would put off all
+                                // additions to the end of the block, and the numbers into memory
+                                // until then.
+                                let scaled = simd.mul(products[j], scale);
+                                totals[j] = simd.pin(simd.add(totals[j], scaled));
+                            }
                         }
                     });
                     if has_mins || zero_at_end.is_some() {
@@ -233,6 +236,8 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
         let (gathers, dots_per_gather) = dots_per_gather::<S>(F::CODES, 8);
         let ahead = start_of_fetch(self.tiles, self.fetch);
 
+        // Two of 16 bits in each lane.
+        let ones = simd.splat(0x0001_0001);
         let no_sums = [simd.splat_float(0.0); N];
         each_tile!(
             S,
@@ -261,7 +266,7 @@ impl<F: Format32, const N: usize> Kernel for Multiply32<'_, F, N> {
                     }
                     if gathers && (group + 1).is_multiple_of(dots_per_gather) {
                         for j in 0..N {
-                            gathered[j] = simd.gather(gathered[j], products[j]);
+                            gathered[j] = simd.gather(gathered[j], products[j], ones);
                             products[j] = simd.splat(0);
                         }
                     }

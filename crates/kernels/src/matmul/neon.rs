@@ -82,7 +82,6 @@ impl Simd for NeonDot {
             asm!("/* {a:q} */", a = inout(vreg) a, options(pure, nomem, nostack, preserves_flags));
             a
         };
-        fn gather(total: int32x4_t, sums: int32x4_t) -> int32x4_t = vaddq_s32(total, sums);
         fn dot(sums: int32x4_t, codes: int32x4_t, activations: i32) -> int32x4_t =
             sdot(sums, codes, vdupq_n_s32(activations));
         fn dot_signed(sums: int32x4_t, codes: int32x4_t, activations: i32) -> int32x4_t =

@@ -78,8 +78,11 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn dots_per_gather(max_code: i32) -> Option<usize>;
     /// The same, computed here and now as far as the compiler knows.
     fn pin(self, a: Self::Int) -> Self::Int;
-    /// Adds the sums that [`dot`](Self::dot) made to those of 32 bits.
-    fn gather(self, total: Self::Int, sums: Self::Int) -> Self::Int;
+    /// Adds the two sums of 16 bits that [`dot`](Self::dot) made in each lane, times the lane's two
+    /// factors, to its sum of 32 bits.
+    fn gather(self, _totals: Self::Int, _sums: Self::Int, _factors: Self::Int) -> Self::Int {
+        unreachable!("where `dots_per_gather` is `None` nothing is gathered")
+    }
     /// Adds to each lane the products of its four codes, of -128 to 127, plus the zero point of
     /// [`SIGNED_ZERO`](Self::SIGNED_ZERO), with four activation codes of -127 to 127.
     fn dot_signed(self, sums: Self::Int, codes: Self::Int, activations: i32) -> Self::Int;
@@ -115,6 +118,12 @@ pub(super) trait Simd: Copy + Send + Sync {
         let moved =
             if to < from { self.shift_right(a, from - to) } else { self.shift_left(a, to - from) };
         self.and(moved, self.splat_byte(mask))
+    }
+
+    /// The lower half of each lane in both its halves.
+    #[inline(always)]
+    fn twice(self, a: Self::Int) -> Self::Int {
+        self.or(self.and(a, self.splat(0xffff)), self.shift_left(a, 16))
     }
 
     /// The signed byte `index` of each lane, widened to 32 bits.
