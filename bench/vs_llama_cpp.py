@@ -379,6 +379,7 @@ def file_lines(file):
     if "short" in file["greedy_ids"]:
         hashes = [f"{digest} ({engine})" for engine, digest in file["greedy_ids"]["short"].items()]
         lines.append(f"Greedy ids after 512 tokens, BLAKE3: {', '.join(hashes)}.")
+    lines += ["", f"{file['engines']['brisk']}: `{file['command']}`"]
     return [*lines, ""]
 
 
@@ -402,7 +403,6 @@ def report_lines(data):
     return [
         f"# Brisk against llama.cpp, {data['date']}", "",
         f"- machine: {engines['cpu']}, {data['threads']} threads, {data['system']}",
-        *(f"- Brisk: {it}" for it in dict.fromkeys(file["engines"]["brisk"] for file in data["files"])),
         f"- llama.cpp: {engines['llama_cpp']}",
         "- medians of interleaved rounds, each measurement in a fresh process; the best of four variants of "
         "llama.cpp for each figure",
@@ -410,7 +410,6 @@ def report_lines(data):
         f"- reached: {sum(bool(row['reached']) for row in wanted)} of {len(wanted)} targets", "",
         "## Ratios", "", *overview_lines(data["files"]), "",
         *(line for file in data["files"] for line in file_lines(file)),
-        *(f"- command: `{command}`" for command in dict.fromkeys(file["command"] for file in data["files"])), "",
     ]
 
 
@@ -480,6 +479,7 @@ def suite_files(args):
             shape, _, type_name = name.rpartition("-")
             subprocess.run([sys.executable, os.path.join(HERE, "make_model.py"), "--shape", shape,
                             "--type", type_name, "--out", path], check=True)
+            os.sync()  # else it is still being written while the first engine runs
         yield path, keys
         if is_new and args.delete:
             os.remove(path)
