@@ -6,9 +6,10 @@ than 20 ms to any of them.
 What it adds is at most the server's own `timings.cache_lookup_ms`, which every reply has: looking up is the only thing
 that a request does with Redis, for all writes are behind it. The server stops waiting after 10 ms, and on a busy machine
 a timer ends late, whoever set it. So a process of its own sets timers of 10 ms all along. In each phase 99 of 100 lookups
-must take no more than 20 ms, and no more lookups may take longer than there were timers that took longer; where the
-machine is in time that is none. Beside the two servers a third, without Redis, is asked the same questions by the same
-clients at the same time: nine of ten whole requests must take no more than 20 ms above what nine of ten take there.
+must take no more than 20 ms, and no more lookups may take longer than there were timers that took longer, and one in 200:
+a process that only sleeps gets a processor sooner than a server's threads, of which there are more than processors. Beside
+the two servers a third, without Redis, is asked the same questions by the same clients at the same time: nine of ten
+whole requests must take no more than 20 ms above what nine of ten take there.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from server import Server, until
 
 SECRET = "one secret for both of them"
 MAX_ADDED_MS = 20
+# One of so many may be late although no timer was.
+LOOKUPS_PER_LATE_ONE = 200
 # The server's.
 DEADLINE_MS = 10
 # Nobody who waited that long waited for a late timer.
@@ -230,7 +233,8 @@ class Setup:
         figures = (f"lookups p99 {percentile(99, lookups):.1f} ms, most {max(lookups):.1f} ms; "
                    f"above {MAX_ADDED_MS} ms: {num_late} lookups, {num_late_timers} timers")
         print(f"    {figures}", flush=True)
-        assert percentile(99, lookups) <= MAX_ADDED_MS and num_late <= num_late_timers and max(lookups) <= HOPELESS_MS, figures
+        num_allowed = num_late_timers + len(lookups) // LOOKUPS_PER_LATE_ONE
+        assert percentile(99, lookups) <= MAX_ADDED_MS and num_late <= num_allowed and max(lookups) <= HOPELESS_MS, figures
 
     def in_service_again(self):
         """Asks until both get hits from Redis."""
