@@ -178,8 +178,13 @@ pub fn read_seconds<'a>(
     compute: &Compute,
     matrices: impl Iterator<Item = &'a PackedMatrix>,
 ) -> f64 {
-    let chunks: Vec<&[u8]> = matrices.flat_map(|it| it.tiles().chunks(READ_CHUNK_BYTES)).collect();
+    let chunks = read_chunks(matrices);
     best_seconds(1, || compute.pool.run(chunks.len(), |it| read_only(compute.cpu, chunks[it])))
+}
+
+/// All bytes of `matrices`, in parts that a thread reads at a time.
+fn read_chunks<'a>(matrices: impl Iterator<Item = &'a PackedMatrix>) -> Vec<&'a [u8]> {
+    matrices.flat_map(|it| it.tiles().chunks(READ_CHUNK_BYTES)).collect()
 }
 
 /// The shortest of `num_runs` runs.
@@ -272,10 +277,16 @@ mod tests {
     }
 
     #[test]
-    fn matrices_are_read_in_some_time() {
+    fn every_byte_of_every_matrix_is_read() {
         let compute = Compute::new(Cpu::detect(), 2);
-        let probe = MatmulProbe::new(&compute, WeightType::Q4_K, WeightsIn::Cache).unwrap();
-        assert!(read_seconds(&compute, [&probe.matrix, &probe.matrix].into_iter()) > 0.0);
+        let probe = |ty, place| MatmulProbe::new(&compute, ty, place).unwrap().matrix;
+        let matrices =
+            [probe(WeightType::Q4_K, WeightsIn::Cache), probe(WeightType::F16, WeightsIn::Memory)];
+        let chunks = read_chunks(matrices.iter());
+        let num_bytes: usize = chunks.iter().map(|it| it.len()).sum();
+        assert_eq!(num_bytes, matrices.iter().map(PackedMatrix::num_bytes).sum::<usize>());
+        assert!(chunks.iter().all(|it| it.len() <= READ_CHUNK_BYTES));
+        assert!(read_seconds(&compute, matrices.iter()).is_finite());
     }
 
     #[test]
