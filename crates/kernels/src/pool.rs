@@ -10,11 +10,13 @@
 //! worker:  wait for an open phase it has not seen;  enter;  take chunks until none is left;  leave
 //! ```
 //!
-//! 1. Entering is one compare-and-swap on a word that holds the phase's number, whether it is open,
+//! 1. Each thread has a share of the chunks, one after the other, and takes these first: what it reads
+//!    follows on what it has read, as memory likes it. Who is done takes from the shares of the others.
+//! 2. Entering is one compare-and-swap on a word that holds the phase's number, whether it is open,
 //!    and how many workers are inside. A worker that sleeps through a phase is never waited for.
-//! 2. Both sides spin for some ten microseconds, then park: phases that follow each other closely
+//! 3. Both sides spin for some fifty microseconds, then park: phases that follow each other closely
 //!    cost less than a microsecond, and an idle or crowded machine is left alone.
-//! 3. The phase lives on the caller's stack. That is sound because the caller leaves only after it
+//! 4. The phase lives on the caller's stack. That is sound because the caller leaves only after it
 //!    has closed the phase and seen that nobody is inside.
 
 use std::{
@@ -24,19 +26,23 @@ use std::{
     ptr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle, Thread},
 };
 
+mod chunks;
 mod slices;
 
+use chunks::{CacheLine, Chunks};
 pub(crate) use slices::SharedSlice;
 pub use slices::StripMut;
 
 /// How often a waiting thread looks again before it sleeps. One look takes 10 to 40 ns (the pause
-/// instruction differs that much between processors), so this is 5 to 20 microseconds.
-const MAX_SPINS: u32 = 512;
+/// instruction differs that much between processors), so this is 20 to 80 microseconds: longer than
+/// any of a model's operations that one thread does alone, and about as long as it takes to fall
+/// asleep and be woken on a virtual machine.
+const MAX_SPINS: u32 = 2048;
 
 /// More threads than any machine this runs on has cores, so that a slip in a setting stays cheap.
 const MAX_NUM_THREADS: usize = 1024;
@@ -84,9 +90,10 @@ impl ThreadPool {
             return (0..num_chunks).for_each(task);
         }
         let turn = lock(&self.turn);
+        self.shared.chunks.share_out(num_chunks);
         let phase = Phase::new(num_chunks, &task);
         self.publish(&phase);
-        phase.take_chunks();
+        phase.take_chunks(&self.shared.chunks, CALLER);
         self.shared.close_and_wait();
         drop(turn);
         if let Some(payload) = phase.into_panic() {
@@ -185,7 +192,6 @@ struct Phase {
     call: unsafe fn(task: *const (), chunk: usize),
     task: *const (),
     num_chunks: usize,
-    next_chunk: CacheLine<AtomicUsize>,
     panic: Mutex<Option<PanicPayload>>,
 }
 
@@ -203,27 +209,20 @@ impl Phase {
             call: call::<F>,
             task: ptr::from_ref(task).cast(),
             num_chunks,
-            next_chunk: CacheLine(AtomicUsize::new(0)),
             panic: Mutex::new(None),
         }
     }
 
     /// Takes chunks until none is left. A panic ends the phase for everybody.
-    fn take_chunks(&self) {
+    fn take_chunks(&self, chunks: &Chunks, thread: usize) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let _inside = MarkInside::new();
-            loop {
-                let chunk = self.next_chunk.0.fetch_add(1, Ordering::Relaxed);
-                if chunk >= self.num_chunks {
-                    break;
-                }
-                // SAFETY: `task` is the closure that `call` was made for. It lives until `run`
-                // returns, which waits for every thread that is in here.
-                unsafe { (self.call)(self.task, chunk) };
-            }
+            // SAFETY: `task` is the closure that `call` was made for. It lives until `run` returns,
+            // which waits for every thread that is in here.
+            chunks.take_all(thread, |chunk| unsafe { (self.call)(self.task, chunk) });
         }));
         if let Err(payload) = outcome {
-            self.next_chunk.0.store(self.num_chunks, Ordering::Relaxed);
+            chunks.leave_none();
             self.keep_first(payload);
         }
     }
@@ -262,10 +261,8 @@ impl Drop for MarkInside {
     }
 }
 
-/// Keeps a hot word apart from its neighbors: two lines, as some processors fetch them in pairs.
-#[repr(align(128))]
-#[derive(Debug)]
-struct CacheLine<T>(T);
+/// The number of the calling thread among those that share out chunks. Workers follow.
+const CALLER: usize = 0;
 
 /// What the caller and the workers share.
 struct Shared {
@@ -273,6 +270,7 @@ struct Shared {
     state: CacheLine<AtomicU64>,
     /// The phase, valid while it is open or a worker is inside.
     phase: AtomicPtr<Phase>,
+    chunks: Chunks,
     /// The caller, while it sleeps until the last worker has left.
     waiting_caller: Mutex<Option<Thread>>,
     caller_waits: AtomicBool,
@@ -293,6 +291,7 @@ impl Shared {
         Self {
             state: CacheLine(AtomicU64::new(0)),
             phase: AtomicPtr::new(ptr::null_mut()),
+            chunks: Chunks::new(num_workers + 1),
             waiting_caller: Mutex::new(None),
             caller_waits: AtomicBool::new(false),
             asleep: (0..num_workers).map(|_| CacheLine(AtomicBool::new(false))).collect(),
@@ -332,7 +331,7 @@ impl Shared {
                 let phase = self.phase.load(Ordering::Relaxed);
                 // SAFETY: this worker is inside an open phase, and the caller keeps the phase alive
                 // until all who are inside have left. Entering acquired what opening released.
-                unsafe { (*phase).take_chunks() };
+                unsafe { (*phase).take_chunks(&self.chunks, CALLER + 1 + index) };
                 self.leave();
             }
         }

@@ -219,6 +219,10 @@ fn interleave<T, U: Copy + Default>(
     if source.is_empty() {
         return;
     }
+    if num_columns == 1 {
+        // Without strides the compiler makes vectors of it.
+        return target.iter_mut().zip(source).for_each(|(slot, value)| *slot = item(value));
+    }
     for (i, column) in source.chunks_exact(source.len() / num_columns).enumerate() {
         for (slot, value) in target.iter_mut().skip(i).step_by(num_columns).zip(column) {
             *slot = item(value);

@@ -26,8 +26,12 @@ use crate::{
 /// How many bytes of columns a thread works on at a time: half of a second-level cache of 1 MB.
 const COLUMN_BLOCK_BYTES: usize = 512 << 10;
 
-/// Chunks per thread, so that a thread that was held up leaves its share to the others.
+/// Chunks per thread, so that a thread that was held up leaves its share to the others. Each chunk brings
+/// the blocks of columns into the cache again.
 const CHUNKS_PER_THREAD: usize = 8;
+
+/// The same where one tile of columns is all, which stays in the cache: at the end nobody waits long.
+const CHUNKS_PER_THREAD_OF_ONE_TILE: usize = 32;
 
 /// The most columns that a kernel takes.
 const MAX_COLUMNS: usize = 8;
@@ -158,7 +162,11 @@ impl<S> Walk<'_, S> {
     ) {
         let Self { compute, weights, out, .. } = self;
         let num_tile_rows = weights.rows().div_ceil(TILE_ROWS);
-        let num_chunks = CHUNKS_PER_THREAD * compute.pool.num_threads();
+        let chunks_per_thread = match column_tiles {
+            [_] => CHUNKS_PER_THREAD_OF_ONE_TILE,
+            _ => CHUNKS_PER_THREAD,
+        };
+        let num_chunks = chunks_per_thread * compute.pool.num_threads();
         let strip_len = TILE_ROWS * num_tile_rows.div_ceil(num_chunks);
         let column_tile_bytes = column_tiles[0].columns().len() * weights.cols() * value_bytes;
         let tiles_per_block = (COLUMN_BLOCK_BYTES / column_tile_bytes).max(1);

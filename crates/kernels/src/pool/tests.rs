@@ -1,6 +1,6 @@
 //! The pool runs every chunk once, survives panics, and ends when it is dropped.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use super::*;
 
@@ -19,6 +19,24 @@ fn every_chunk_runs_once() {
             assert!(once, "{num_chunks} chunks on {num_threads} threads");
         }
     }
+}
+
+#[test]
+fn a_thread_takes_its_own_share_first_and_then_what_others_left() {
+    let taken_by = |chunks: &Chunks, thread| {
+        let taken = Mutex::new(Vec::new());
+        chunks.take_all(thread, |chunk| lock(&taken).push(chunk));
+        taken.into_inner().unwrap()
+    };
+    let chunks = Chunks::new(3);
+    chunks.share_out(10);
+    assert_eq!(taken_by(&chunks, 1), [4, 5, 6, 7, 8, 9, 0, 1, 2, 3]);
+    assert_eq!(taken_by(&chunks, 0), [0; 0], "all are taken");
+    chunks.share_out(2);
+    assert_eq!(taken_by(&chunks, 2), [0, 1], "there are fewer chunks than threads");
+    chunks.share_out(10);
+    chunks.leave_none();
+    assert_eq!(taken_by(&chunks, 0), [0; 0], "the phase was ended");
 }
 
 #[test]
