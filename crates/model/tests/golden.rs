@@ -138,9 +138,22 @@ fn check_greedy(model: &mut Model, golden: &Golden, what: &str) {
     }
 }
 
+/// A token meets all matrices of the file, except that an embedding beside an output matrix is looked up.
+fn check_matrices(file: &GgufFile, model: &Model, what: &str) {
+    let is_untied = file.tensor("output.weight").is_some();
+    let met = |name: &str| !(is_untied && name == "token_embd.weight");
+    let matrices = file.tensors().iter().filter(|it| it.shape.len() == 2 && met(&it.name));
+    let mut expected: Vec<_> = matrices.map(|it| (it.shape[1], it.shape[0])).collect();
+    let mut found: Vec<_> = model.matrices().map(|it| (it.rows(), it.cols())).collect();
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected, "{what}: rows and columns of the matrices");
+}
+
 fn check_f16(file: &Arc<GgufFile>, golden: &Golden, what: &str) {
     for cpu in levels() {
         let mut model = load(file, cpu, 2);
+        check_matrices(file, &model, what);
         let error = relative_error(&all_logits(&mut model, &golden.input_ids), &golden.logits);
         println!("{what} at {cpu}: relative error {error:.6}");
         assert!(error <= F16_TOLERANCE, "{what} at {cpu}: relative error {error}");
