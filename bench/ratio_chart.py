@@ -9,7 +9,8 @@ ROW_HEIGHT, BAR_HEIGHT = 22, 14
 TOP, GROUP_GAP = 84, 34
 
 STYLE = """
-  text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
+  text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328;
+    stroke: #ffffff; stroke-width: 4px; paint-order: stroke; }
   .title { font-size: 17px; font-weight: 600; }
   .quiet { fill: #59636e; font-size: 12px; }
   .file { font-weight: 600; }
@@ -18,7 +19,7 @@ STYLE = """
   .page { fill: #ffffff; }
   .one { stroke: #59636e; stroke-dasharray: 3 3; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc; }
+    text { fill: #f0f6fc; stroke: #0d1117; }
     .quiet { fill: #9198a1; }
     .ahead { fill: #2ea87a; }
     .behind { fill: #d98324; }

@@ -446,14 +446,19 @@ def write_result(args, data):
 
 
 def write_picture(path, data):
-    """A bar for each ratio that says how many times better Brisk is."""
-    def bars(file):
-        for row in file["figures"]:
-            figure = FIGURES[row["key"]]
-            if figure.in_picture:
-                yield figure.in_picture, row["ratio"] if figure.more_is_better else 1 / row["ratio"]
+    """A bar for each ratio that says how many times better Brisk is: the two speeds side by side for all
+    files, and the other figures of the first."""
+    def ratio_of(file, key):
+        ratio = next((row["ratio"] for row in file["figures"] if row["key"] == key), None)
+        return ratio and (ratio if FIGURES[key].more_is_better else 1 / ratio)
 
-    groups = [(file["name"], list(bars(file))) for file in data["files"]]
+    files, speeds = data["files"], ("prefill", "decode")
+    groups = [(FIGURES[key].in_picture, [(file["name"], ratio_of(file, key)) for file in files])
+              for key in speeds]
+    others = [key for key, figure in FIGURES.items() if figure.in_picture and key not in speeds]
+    groups.append((files[0]["name"], [(FIGURES[key].in_picture, ratio_of(files[0], key)) for key in others]))
+    groups = [(name, [(label, ratio) for label, ratio in bars if ratio]) for name, bars in groups]
+    groups = [(name, bars) for name, bars in groups if bars]
     engines = data["files"][-1]["engines"]
     version = engines["llama_cpp"].partition(";")[0]
     subtitle = f"{engines['cpu']}, {data['threads']} threads, {data['date']}; {version}"
