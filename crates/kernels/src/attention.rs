@@ -120,7 +120,7 @@ pub fn attention(
     parts.resize(plan.num_parts, heads.head_dim);
     let lines_per_value = heads.head_dim.div_ceil(BLOCK_SIZE);
     let (softmax, sums) = (SharedSlice::new(&mut parts.softmax), SharedSlice::new(&mut parts.sums));
-    compute.pool.run(plan.tasks.len(), |index| {
+    compute.pool.run_longest_first(plan.tasks.len(), |index| {
         let task = &plan.tasks[index];
         let item = &plan.items[task.item];
         let work = work(item);

@@ -101,6 +101,13 @@ impl ThreadPool {
         }
     }
 
+    /// [`run`](Self::run) where the first chunks take longest: each thread's share has long and short
+    /// ones, and begins with the long, so that all are done at about the same time.
+    pub fn run_longest_first(&self, num_chunks: usize, task: impl Fn(usize) + Sync) {
+        let chunks = &self.shared.chunks;
+        self.run(num_chunks, |index| task(chunks.dealt_out(index, num_chunks)));
+    }
+
     /// Calls `task` with each chunk of `data` and its index. All chunks but the last have
     /// `chunk_len` items.
     pub fn chunks_mut<T: Send>(

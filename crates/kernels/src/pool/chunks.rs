@@ -31,6 +31,19 @@ impl Chunks {
         }
     }
 
+    /// The `index`-th chunk where they are dealt out in turns instead: thread 0 has numbers 0, n, 2n and
+    /// so on of n threads.
+    pub(super) fn dealt_out(&self, index: usize, num_chunks: usize) -> usize {
+        let num_shares = self.shares.len();
+        let (least, num_larger) = (num_chunks / num_shares, num_chunks % num_shares);
+        let in_larger = num_larger * (least + 1);
+        let (share, turn) = match index.checked_sub(in_larger) {
+            None => (index / (least + 1), index % (least + 1)),
+            Some(index) => (num_larger + index / least, index % least),
+        };
+        num_shares * turn + share
+    }
+
     /// Calls `task` with every chunk that `thread` gets: first its own, then what others have left.
     pub(super) fn take_all(&self, thread: usize, task: impl Fn(usize)) {
         let (before, from_own_on) = self.shares.split_at(thread);
