@@ -1,7 +1,7 @@
 //! Shares out the chunks of one operation among threads that stay alive between operations.
 //!
 //! One operation is a *phase*: a number of chunks and a function to call with each chunk's index.
-//! The calling thread works too; whoever is free takes the next index, so a slow or busy core costs
+//! The calling thread works too; whoever is free takes one that is left, so a slow or busy core costs
 //! no more than the chunk that it holds. The idea:
 //!
 //! ```text
