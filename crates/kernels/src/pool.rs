@@ -40,7 +40,7 @@ pub use slices::StripMut;
 
 /// How often a waiting thread looks again before it sleeps. One look takes 10 to 40 ns (the pause
 /// instruction differs that much between processors), so this is 20 to 80 microseconds: longer than
-/// any of a model's operations that one thread does alone, and about as long as it takes to fall
+/// most of a model's operations that one thread does alone, and about as long as it takes to fall
 /// asleep and be woken on a virtual machine.
 const MAX_SPINS: u32 = 2048;
 
@@ -104,8 +104,8 @@ impl ThreadPool {
     /// [`run`](Self::run) where the first chunks take longest: each thread's share has long and short
     /// ones, and begins with the long, so that all are done at about the same time.
     pub fn run_longest_first(&self, num_chunks: usize, task: impl Fn(usize) + Sync) {
-        let chunks = &self.shared.chunks;
-        self.run(num_chunks, |index| task(chunks.dealt_out(index, num_chunks)));
+        let in_turns = self.shared.chunks.in_turns(num_chunks);
+        self.run(num_chunks, |index| task(in_turns[index]));
     }
 
     /// Calls `task` with each chunk of `data` and its index. All chunks but the last have

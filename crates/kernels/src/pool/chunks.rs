@@ -31,17 +31,11 @@ impl Chunks {
         }
     }
 
-    /// The `index`-th chunk where they are dealt out in turns instead: thread 0 has numbers 0, n, 2n and
-    /// so on of n threads.
-    pub(super) fn dealt_out(&self, index: usize, num_chunks: usize) -> usize {
+    /// All chunks in an order in which shares have them in turns: of n shares the first has numbers 0, n,
+    /// 2n and so on.
+    pub(super) fn in_turns(&self, num_chunks: usize) -> Vec<usize> {
         let num_shares = self.shares.len();
-        let (least, num_larger) = (num_chunks / num_shares, num_chunks % num_shares);
-        let in_larger = num_larger * (least + 1);
-        let (share, turn) = match index.checked_sub(in_larger) {
-            None => (index / (least + 1), index % (least + 1)),
-            Some(index) => (num_larger + index / least, index % least),
-        };
-        num_shares * turn + share
+        (0..num_shares).flat_map(|share| (share..num_chunks).step_by(num_shares)).collect()
     }
 
     /// Calls `task` with every chunk that `thread` gets: first its own, then what others have left.

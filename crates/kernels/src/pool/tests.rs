@@ -42,10 +42,8 @@ fn a_thread_takes_its_own_share_first_and_then_what_others_left() {
 #[test]
 fn the_longest_chunks_are_dealt_out_in_turns() {
     let chunks = Chunks::new(3);
-    let dealt = |num| (0..num).map(|index| chunks.dealt_out(index, num)).collect::<Vec<_>>();
-    assert_eq!(dealt(8), [0, 3, 6, 1, 4, 7, 2, 5]);
-    assert_eq!(dealt(6), [0, 3, 1, 4, 2, 5]);
-    assert_eq!(dealt(2), [0, 1]);
+    assert_eq!(chunks.in_turns(8), [0, 3, 6, 1, 4, 7, 2, 5]);
+    assert_eq!(chunks.in_turns(2), [0, 1]);
     let pool = ThreadPool::new(3);
     let counts: Vec<AtomicU32> = (0..20).map(|_| AtomicU32::new(0)).collect();
     pool.run_longest_first(20, |chunk| {
