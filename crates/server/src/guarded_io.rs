@@ -185,7 +185,7 @@ impl GuardedIo {
         self.ahead.extend_from_slice(&bytes[num_taken..]);
         buffer.set_filled(num_before + num_taken);
         if self.framing.is_in_head() {
-            if !had_begun {
+            if !had_begun && self.framing.has_begun_head() {
                 self.start_read_timer(self.timeouts.header);
             }
         } else if self.framing.is_whole() {

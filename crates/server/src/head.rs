@@ -80,9 +80,9 @@ pub(crate) struct HeadScanner {
 const LINE_START_BYTES: usize = 64;
 
 impl HeadScanner {
-    /// Whether any byte of this head has come.
+    /// Whether any byte of this head has come; empty lines before it are none of it.
     pub(crate) fn has_begun(&self) -> bool {
-        self.num_bytes > 0
+        self.num_lines > 0 || self.line_bytes > 0
     }
 
     /// Takes the next bytes of the stream and says how many of them belong to the head; those after
