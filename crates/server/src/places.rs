@@ -62,7 +62,8 @@ impl Places {
         else {
             return;
         };
-        if self.num_gave_way.is_power_of_two() || self.num_gave_way == 0 {
+        self.num_gave_way += 1;
+        if self.num_gave_way.is_power_of_two() {
             // Once in a while: this is what somebody sees who is being flooded.
             tracing::warn!(
                 num_connections = self.taken.len(),
@@ -71,7 +72,6 @@ impl Places {
                 "all places for connections are taken; the one whose client keeps it waiting longest gives way"
             );
         }
-        self.num_gave_way += 1;
         self.leaving = Some(id);
         self.taken[&id].evict();
     }

@@ -84,7 +84,7 @@ pub async fn serve(
             let task = drive(stream, Arc::clone(&state), router, app, draining);
             places.take(connections.spawn(task).id(), state);
         }
-        if newcomer.is_some() || has_failed {
+        if newcomer.is_some() {
             places.make_room(Instant::now());
         }
         tokio::select! {
@@ -97,7 +97,11 @@ pub async fn serve(
                 has_failed = accepted.is_err();
                 match accepted {
                     Ok(stream) => newcomer = Some(stream),
-                    Err(error) => tracing::warn!(error = %error, "accept failed"),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "accept failed");
+                        // As a rule it is a descriptor that is missing.
+                        places.make_room(Instant::now());
+                    }
                 }
             }
         }
