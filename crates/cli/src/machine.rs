@@ -35,6 +35,22 @@ fn physical_cores(read: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
     (!cores.is_empty()).then_some(cores.len())
 }
 
+/// Raises the number of files and connections that this process may hold open to what it is allowed,
+/// and gives it; none where there is no such limit.
+pub(crate) fn raise_max_descriptors() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+        // Who may not keeps what there is.
+        let _ = setrlimit(Resource::Nofile, raised);
+        getrlimit(Resource::Nofile).current.map(|it| usize::try_from(it).unwrap_or(usize::MAX))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 /// Reads `0-3,8,10-11`.
 fn cpu_list(text: &str) -> Option<Vec<u32>> {
     // More processors than any kernel is built for (8192), so a strange text stays cheap.

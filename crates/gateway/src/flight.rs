@@ -20,7 +20,7 @@ const MAX_UNREAD_EVENTS: usize = 64;
 #[derive(Debug)]
 pub(crate) enum FlightEvent {
     /// The prompt is accepted; events follow.
-    Started,
+    Started { num_prompt_tokens: usize },
     /// All but the last one.
     Reply(ReplyEvent),
     /// The last event of a reply that is whole.
@@ -99,7 +99,7 @@ async fn generate(
         leader.publish(event);
     };
     let mut generation = job.begin().await?;
-    publish(FlightEvent::Started);
+    publish(FlightEvent::Started { num_prompt_tokens: generation.num_prompt_tokens() });
     while let Some(event) = generation.next().await {
         let event = FlightEvent::of(event?);
         let is_last = matches!(event, FlightEvent::Done { .. });
@@ -114,7 +114,8 @@ async fn generate(
 
 /// Serves those who joined a flight whose reply turned out to be kept already.
 pub(crate) fn land(leader: Leader<Arc<FlightEvent>>, replay: Replay) {
-    leader.publish(Arc::new(FlightEvent::Started));
+    let num_prompt_tokens = replay.num_prompt_tokens();
+    leader.publish(Arc::new(FlightEvent::Started { num_prompt_tokens }));
     for event in replay.events() {
         leader.publish(Arc::new(FlightEvent::of(event)));
     }

@@ -23,6 +23,7 @@ pub(crate) struct Generation {
     next_source: usize,
     ready: VecDeque<ReplyEvent>,
     summary: ReplySummary,
+    num_prompt_tokens: usize,
     started: Instant,
     has_first_token: bool,
     num_choices: usize,
@@ -42,6 +43,7 @@ struct Cleaning {
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) stream: TokenStream,
+    pub(crate) num_prompt_tokens: usize,
     pub(crate) echo: Option<String>,
 }
 
@@ -66,18 +68,25 @@ impl Generation {
             }));
         }
         let timings = ReplyTimings { tokenize_ms, ..ReplyTimings::default() };
+        let num_prompt_tokens = sources.iter().map(|source| source.num_prompt_tokens).sum();
         Self {
             engine,
             sources,
             next_source: 0,
             ready,
             summary: ReplySummary { timings, is_counted: true, ..ReplySummary::default() },
+            num_prompt_tokens,
             started,
             has_first_token: false,
             num_choices,
             cleaning: Vec::new(),
             ended: false,
         }
+    }
+
+    /// Tokens of all prompts.
+    pub(crate) fn num_prompt_tokens(&self) -> usize {
+        self.num_prompt_tokens
     }
 
     /// Passes the text of each choice through one of `cleaners`.

@@ -87,10 +87,10 @@ impl Job {
                 params.max_tokens = Some(max_tokens);
                 params.soft_max_tokens = params.soft_max_tokens.map(|soft| soft.min(max_tokens));
             }
-            let num_choices = self.num_choices;
+            let (num_choices, num_prompt_tokens) = (self.num_choices, tokens.len());
             let request = GenerationRequest { prompt: tokens, params, num_choices, deadline };
             // An error drops the sources so far, which cancels them.
-            sources.push(Source { stream: engine.submit(request)?, echo });
+            sources.push(Source { stream: engine.submit(request)?, num_prompt_tokens, echo });
         }
         let mut generation =
             Generation::new(engine.clone(), sources, self.num_choices, started, tokenize_ms);

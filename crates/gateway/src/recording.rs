@@ -56,7 +56,7 @@ impl Recording {
         let mut num_choices = 0;
         for event in events {
             let event = match &**event {
-                FlightEvent::Started | FlightEvent::Failed(_) => continue,
+                FlightEvent::Started { .. } | FlightEvent::Failed(_) => continue,
                 FlightEvent::Reply(event) => event,
                 FlightEvent::Done { summary: done, .. } => {
                     summary = Some(*done);

@@ -47,6 +47,11 @@ impl Replay {
         }
     }
 
+    /// Tokens of the request that was answered so.
+    pub(crate) fn num_prompt_tokens(&self) -> usize {
+        self.entry.value.num_prompt_tokens as usize
+    }
+
     pub(crate) fn in_one_piece(&mut self) {
         self.in_one_piece =
             self.entry.value.logprobs.is_empty() && self.entry.value.num_choices == 1;

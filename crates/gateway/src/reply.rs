@@ -29,6 +29,7 @@ pub struct Reply {
     engine: EngineHandle,
     origin: Origin,
     num_choices: usize,
+    num_prompt_tokens: usize,
     started: Instant,
     /// Milliseconds to the first generated token, once it came.
     first_token_ms: Option<f64>,
@@ -114,10 +115,17 @@ impl Reply {
         started: Instant,
         cache: CacheReport,
     ) -> Self {
+        let num_prompt_tokens = match &origin {
+            Origin::Generation(generation) => generation.num_prompt_tokens(),
+            Origin::Replay(replay) => replay.num_prompt_tokens(),
+            // Its first event says so: see `has_begun`.
+            Origin::Flight(_) => 0,
+        };
         Self {
             engine,
             origin,
             num_choices,
+            num_prompt_tokens,
             started,
             first_token_ms: None,
             cache,
@@ -147,6 +155,11 @@ impl Reply {
     /// Choices of all prompts together; every [`Delta::choice`] is below it.
     pub fn num_choices(&self) -> usize {
         self.num_choices
+    }
+
+    /// Tokens in all prompts.
+    pub fn num_prompt_tokens(&self) -> usize {
+        self.num_prompt_tokens
     }
 
     /// What the response cache did.
@@ -255,6 +268,10 @@ impl Reply {
             }
             event.map(|event| match event.as_deref() {
                 Some(FlightEvent::Failed(error)) => Err(error.clone()),
+                Some(FlightEvent::Started { num_prompt_tokens }) => {
+                    self.num_prompt_tokens = *num_prompt_tokens;
+                    Ok(())
+                }
                 Some(_) => Ok(()),
                 None => Err(interrupted()),
             })
@@ -270,7 +287,7 @@ fn poll_flight(
     loop {
         let Poll::Ready(event) = reader.poll_next(context) else { return Poll::Pending };
         return Poll::Ready(Some(match event.as_deref() {
-            Some(FlightEvent::Started) => continue,
+            Some(FlightEvent::Started { .. }) => continue,
             Some(FlightEvent::Reply(event)) => Ok(event.clone()),
             Some(FlightEvent::Done { summary, is_counted }) => {
                 let is_counted = !is_counted.swap(true, Ordering::Relaxed);

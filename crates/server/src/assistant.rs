@@ -19,9 +19,9 @@ use brisk_gateway::{FinishReason, Reply, ReplyEvent, ReplySummary, Tenant};
 use crate::{
     app::App,
     body, cache_control,
+    connection_state::ConnectionState,
     convert::{Caller, finish_reason, query_request, timings, turn_request, usage},
     error::ApiError,
-    guarded_io::ConnectionState,
     observe::Record,
     reply::TrackedReply,
     sse::{self, Dialect, Events},

@@ -19,9 +19,9 @@ use brisk_gateway::{Delta as GatewayDelta, ReplyEvent, Tenant};
 use crate::{
     app::App,
     body, cache_control,
+    connection_state::ConnectionState,
     convert::{Caller, chat_request, finish_reason, timings, token_logprob, usage},
     error::ApiError,
-    guarded_io::ConnectionState,
     observe::{Record, RequestId},
     reply::{FINGERPRINT, Stamp, TrackedReply},
     sse::{self, Dialect, Events},

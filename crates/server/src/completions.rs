@@ -18,9 +18,9 @@ use brisk_gateway::{Delta, ReplyEvent, Tenant, TokenLogprobs};
 use crate::{
     app::App,
     body, cache_control,
+    connection_state::ConnectionState,
     convert::{Caller, completion_request, finish_reason, timings, usage, wire_logprob},
     error::ApiError,
-    guarded_io::ConnectionState,
     observe::{Record, RequestId},
     reply::{FINGERPRINT, Stamp, TrackedReply},
     sse::{self, Dialect, Events},

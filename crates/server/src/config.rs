@@ -18,7 +18,7 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Bytes of a text for `/api/markdown` at most.
     pub max_markdown_bytes: usize,
-    /// Connections at once; more wait in the system's queue.
+    /// Connections at once. For more, those give way that keep the server waiting.
     pub max_connections: usize,
     /// Time for a whole request head.
     pub header_timeout: Duration,
@@ -26,7 +26,7 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Time for a whole request body.
     pub body_timeout: Duration,
-    /// Time in which a client must take at least one byte of what waits for it.
+    /// Time in which a client must make room, by reading, for more of what waits for it.
     pub write_timeout: Duration,
     /// Silence after which a streamed reply gets a comment line, so that proxies keep it open.
     pub keep_alive_interval: Duration,

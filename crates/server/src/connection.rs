@@ -28,34 +28,52 @@ use tower::ServiceExt;
 
 use crate::{
     app::App,
+    connection_state::{ConnectionState, End, Phase},
     error::ApiError,
-    guarded_io::{ConnectionState, GuardedIo, Timeouts},
-    head::{MAX_HEAD_BYTES, MAX_HEADERS},
-    observe::RequestId,
+    guarded_io::{GuardedIo, Timeouts},
+    head::{HeadFault, MAX_HEAD_BYTES, MAX_HEADERS},
+    observe::{self, RequestId},
 };
 
-/// Time and bytes that a client gets to read our last words before the connection is cut: closing
-/// with unread bytes would make the system discard a response that is still on its way.
+/// Silence after which a client that was told the last words is taken to have read them.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 16 << 20;
+/// The same for one in the middle of a request that is not read: it reads when it has sent all.
+const LINGER_SENDING: Duration = Duration::from_secs(5);
+/// Bytes that are read and thrown away for that.
+const MAX_LINGER_BYTES: u64 = 256 << 20;
 
-/// Serves one connection until either side ends it or `draining` says that the server goes down.
+/// Serves one connection until either side ends it, its place is needed, or `draining` says that the
+/// server goes down.
 pub(crate) async fn drive(
     stream: TcpStream,
+    state: Arc<ConnectionState>,
     router: Router,
     app: Arc<App>,
+    draining: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        biased;
+        () = state.evicted() => {}
+        () = drive_to_end(stream, &state, router, &app, draining) => {}
+    }
+}
+
+async fn drive_to_end(
+    stream: TcpStream,
+    state: &Arc<ConnectionState>,
+    router: Router,
+    app: &App,
     mut draining: watch::Receiver<bool>,
 ) {
-    let state = Arc::new(ConnectionState::default());
     let timeouts = Timeouts {
         header: app.config.header_timeout,
         idle: app.config.idle_timeout,
         write: app.config.write_timeout,
     };
-    let io = GuardedIo::new(stream, timeouts, Arc::clone(&state));
+    let io = GuardedIo::new(stream, timeouts, Arc::clone(state));
     let service = service_fn(|request: Request<Incoming>| {
-        state.set_serving(true);
-        Box::pin(respond(router.clone(), request, Arc::clone(&state)))
+        state.set_answering(true);
+        Box::pin(respond(router.clone(), request, Arc::clone(state)))
     });
     let mut connection = http1::Builder::new()
         .keep_alive(true)
@@ -74,20 +92,48 @@ pub(crate) async fn drive(
             }
         }
     };
-    let mut stream = connection.into_parts().io.into_inner().into_inner();
+    let (mut stream, is_sending) = connection.into_parts().io.into_inner().into_parts();
     match (result, state.fault()) {
-        (_, Some(fault)) => {
-            let request_id = RequestId::new();
-            let error = ApiError::from(fault);
-            tracing::info!(request_id = %request_id, status = error.status.as_u16(), error = error.message, "request refused");
-            let refusal = raw_response(&error, &request_id);
-            if timeout(app.config.write_timeout, stream.write_all(&refusal)).await.is_ok() {
-                linger(stream).await;
+        (result, Some(fault)) => {
+            let refusal = refuse(app, fault, result.err());
+            if timeout(app.config.write_timeout, stream.write_all(&refusal)).await.is_err() {
+                return;
             }
         }
-        (Ok(()), None) => linger(stream).await,
-        (Err(error), None) => tracing::debug!(error = %error, "connection ended"),
+        (Ok(()), None) => {}
+        (Err(error), None) => {
+            tracing::debug!(error = %error, "connection ended");
+            if state.end() == Some(End::ClientTooSlow) {
+                // What it does not read must not lie in the system either.
+                let _ = stream.set_zero_linger();
+            }
+            return;
+        }
     }
+    state.set_phase(Phase::Closing);
+    let silence = if is_sending { LINGER_SENDING } else { LINGER };
+    // Nobody is refused more time than for a body that would have been read.
+    let _ = timeout(app.config.body_timeout, linger(stream, silence)).await;
+}
+
+/// Logs and counts a request of which there is no more than a head that must not be served; gives
+/// the whole response.
+fn refuse(app: &App, fault: HeadFault, cause: Option<hyper::Error>) -> Vec<u8> {
+    let request_id = RequestId::new();
+    let mut error = ApiError::from(fault);
+    if let (HeadFault::Malformed, Some(cause)) = (fault, cause) {
+        // The library's words hold nothing of what was sent.
+        error.message = format!("{}: {cause}", error.message);
+    }
+    observe::count_refusal(app, &error, &request_id);
+    let body = error.json();
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n",
+        error.status.as_u16(),
+        error.status.canonical_reason().unwrap_or_default(),
+        body.len(),
+    );
+    [head.into_bytes(), body].concat()
 }
 
 /// Answers one request and marks its end, and says whether the connection can serve another.
@@ -100,9 +146,8 @@ fn respond(
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let body_is_read = Arc::new(AtomicBool::new(true));
     let mut request = request.map(|incoming| {
-        state.set_body_is_open(!incoming.is_end_stream());
-        let (state, is_read) = (Arc::clone(&state), Arc::clone(&body_is_read));
-        Body::new(RequestBody { incoming, ended: false, is_read, state })
+        let is_read = Arc::clone(&body_is_read);
+        Body::new(RequestBody { incoming, ended: false, is_read })
     });
     request.extensions_mut().insert(Arc::clone(&state));
     async move {
@@ -125,7 +170,6 @@ struct RequestBody {
     incoming: Incoming,
     ended: bool,
     is_read: Arc<AtomicBool>,
-    state: Arc<ConnectionState>,
 }
 
 impl HttpBody for RequestBody {
@@ -137,10 +181,7 @@ impl HttpBody for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(context);
-        if matches!(frame, Poll::Ready(None)) {
-            self.ended = true;
-            self.state.set_body_is_open(false);
-        }
+        self.ended |= matches!(frame, Poll::Ready(None));
         frame
     }
 
@@ -155,9 +196,7 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.state.set_body_is_open(false);
-        } else if !self.ended {
+        if !self.ended && !self.incoming.is_end_stream() {
             self.is_read.store(false, Ordering::Release);
         }
     }
@@ -173,7 +212,7 @@ struct ServedBody {
 impl Drop for ServedBody {
     fn drop(&mut self) {
         if self.ends_serving {
-            self.state.set_serving(false);
+            self.state.set_phase(Phase::Idle);
         }
     }
 }
@@ -198,32 +237,18 @@ impl HttpBody for ServedBody {
     }
 }
 
-/// A whole response for a connection on which no request could be read.
-fn raw_response(error: &ApiError, request_id: &RequestId) -> Vec<u8> {
-    let body = error.json();
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n",
-        error.status.as_u16(),
-        error.status.canonical_reason().unwrap_or_default(),
-        body.len(),
-    );
-    [head.into_bytes(), body].concat()
-}
-
-/// Closes our side and lets the client finish reading.
-async fn linger(mut stream: TcpStream) {
-    let drain = async {
-        stream.shutdown().await?;
-        let mut buffer = vec![0; 16 << 10];
-        let mut num_read = 0;
-        while num_read < LINGER_BYTES {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                n => num_read += n,
-            }
-        }
-        std::io::Result::Ok(())
-    };
+/// Closes our side and lets the client finish reading: closing with bytes that were not read would
+/// make the system discard a response that is still on its way.
+async fn linger(mut stream: TcpStream, silence: Duration) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut buffer = vec![0; 64 << 10];
+    let mut num_read = 0;
     // Whatever happens here happens to a connection that is over.
-    let _ = timeout(LINGER, drain).await;
+    while num_read < MAX_LINGER_BYTES
+        && let Ok(Ok(num_bytes @ 1..)) = timeout(silence, stream.read(&mut buffer)).await
+    {
+        num_read += num_bytes as u64;
+    }
 }

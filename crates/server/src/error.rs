@@ -305,9 +305,25 @@ impl From<HeadFault> for ApiError {
                 let message = "a line of the request's head does not end with CR LF";
                 with(StatusCode::BAD_REQUEST, "bare_line_feed", message)
             }
-            HeadFault::Http2 => {
+            HeadFault::BadLength => {
+                let message = "the `Content-Length` is not a number of bytes";
+                with(StatusCode::BAD_REQUEST, "bad_content_length", message)
+            }
+            HeadFault::UnknownCoding => {
+                let message = "the only `Transfer-Encoding` that is read is `chunked`";
+                with(StatusCode::BAD_REQUEST, "unsupported_transfer_encoding", message)
+            }
+            HeadFault::Version => {
                 let message = "this server speaks HTTP/1.1";
                 with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http2", message)
+            }
+            HeadFault::Malformed => {
+                let message = "the request's head is not one of HTTP/1.1";
+                with(StatusCode::BAD_REQUEST, "malformed_head", message)
+            }
+            HeadFault::BrokenOff => {
+                let message = "the request broke off in its head";
+                with(StatusCode::BAD_REQUEST, "head_broken", message)
             }
             HeadFault::TooSlow => {
                 let message = "the request's head did not come in time";

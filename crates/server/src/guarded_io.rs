@@ -1,88 +1,28 @@
-//! A TCP stream that gives up on clients that are too slow, and on heads that must not be served.
+//! A TCP stream that hands over one request at a time, and gives up on clients that are too slow and
+//! on heads that must not be served.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
+    net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
 
-use crate::head::{HeadFault, HeadScanner, Verdict};
+use crate::{
+    connection_state::{ConnectionState, End, Phase},
+    framing::Framing,
+    head::HeadFault,
+};
 
-/// What a stream, its service and its driver tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct ConnectionState {
-    /// A request is being served: from the end of its head to the end of its response body.
-    serving: AtomicBool,
-    /// The body of that request has not been read to its end.
-    body_is_open: AtomicBool,
-    /// The server goes down: a connection between two requests ends.
-    draining: AtomicBool,
-    /// The client sends nothing more: it waits for its response, or it has left.
-    input_ended: AtomicBool,
-    input_ends: Notify,
-    /// Who reads the stream, and wants to know when serving ends: only then does the time between two
-    /// requests begin, and only then may the input's end be seen.
-    reader: Mutex<Option<Waker>>,
-    fault: OnceLock<HeadFault>,
-}
-
-impl ConnectionState {
-    pub(crate) fn set_serving(&self, serving: bool) {
-        self.serving.store(serving, Ordering::Release);
-        if !serving && let Some(reader) = self.reader().take() {
-            reader.wake();
-        }
-    }
-
-    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_draining(&self) {
-        self.draining.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn set_body_is_open(&self, is_open: bool) {
-        self.body_is_open.store(is_open, Ordering::Release);
-    }
-
-    /// Returns once the client sends nothing more. It may have left, or it may only have closed its
-    /// sending side; which of the two it is shows when something is written.
-    pub(crate) async fn input_ended(&self) {
-        loop {
-            let end = self.input_ends.notified();
-            if self.input_ended.load(Ordering::Acquire) {
-                return;
-            }
-            end.await;
-        }
-    }
-
-    fn end_input(&self) {
-        self.input_ended.store(true, Ordering::Release);
-        self.input_ends.notify_waiters();
-    }
-
-    /// Why the stream refused a head, if it did.
-    pub(crate) fn fault(&self) -> Option<HeadFault> {
-        self.fault.get().copied()
-    }
-
-    fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
-    }
-}
+/// Bytes of a next request that are taken while this one is served; more wait in the system.
+const MAX_AHEAD_BYTES: usize = 2048;
 
 /// Limits of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -91,17 +31,20 @@ pub(crate) struct Timeouts {
     pub(crate) header: Duration,
     /// Between two requests.
     pub(crate) idle: Duration,
-    /// For the next byte that the client takes.
+    /// For room in the system's send buffer.
     pub(crate) write: Duration,
 }
 
 /// The guarded stream.
 #[derive(Debug)]
-pub(crate) struct GuardedIo<S> {
-    stream: S,
+pub(crate) struct GuardedIo {
+    stream: TcpStream,
     state: Arc<ConnectionState>,
     timeouts: Timeouts,
-    scanner: HeadScanner,
+    framing: Framing,
+    /// What came behind a request's end. The HTTP library gets it after that request's response, so
+    /// that each head is looked at, and an answer is always the current request's.
+    ahead: Vec<u8>,
     /// Runs while a head is awaited.
     read_timer: Pin<Box<Sleep>>,
     read_timer_runs: bool,
@@ -109,21 +52,24 @@ pub(crate) struct GuardedIo<S> {
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> GuardedIo<S> {
-    pub(crate) fn new(stream: S, timeouts: Timeouts, state: Arc<ConnectionState>) -> Self {
+impl GuardedIo {
+    pub(crate) fn new(stream: TcpStream, timeouts: Timeouts, state: Arc<ConnectionState>) -> Self {
         Self {
             stream,
             state,
             timeouts,
-            scanner: HeadScanner::default(),
+            framing: Framing::default(),
+            ahead: Vec::new(),
             read_timer: Box::pin(sleep(timeouts.header)),
             read_timer_runs: true,
             write_timer: None,
         }
     }
 
-    pub(crate) fn into_inner(self) -> S {
-        self.stream
+    /// The stream, and whether a request was broken off that the client may still be sending.
+    pub(crate) fn into_parts(self) -> (TcpStream, bool) {
+        let is_between = self.framing.is_in_head() && !self.framing.has_begun_head();
+        (self.stream, !is_between && !self.framing.is_whole())
     }
 
     fn start_read_timer(&mut self, timeout: Duration) {
@@ -132,23 +78,43 @@ impl<S> GuardedIo<S> {
     }
 
     fn refuse(&self, fault: HeadFault) -> io::Error {
-        // Only the first fault counts; the connection ends with it.
-        let _ = self.state.fault.set(fault);
+        self.state.set_fault(fault);
         io::Error::new(io::ErrorKind::InvalidData, "the request head is refused")
+    }
+
+    /// Reads from the socket into `buffer`. A system that gives up on a client says so here.
+    fn poll_socket(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let num_before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        Poll::Ready(match result {
+            Ok(()) => Ok(buffer.filled().len() - num_before),
+            Err(error) => Err(self.noted(error)),
+        })
+    }
+
+    fn noted(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::TimedOut {
+            self.state.set_end(End::ClientTooSlow);
+        }
+        error
     }
 
     /// What to do while a head is awaited, before reading on. `Ready(Ok)` pretends the stream ended.
     fn poll_between_requests(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let has_begun = self.scanner.has_begun();
-        if !has_begun && self.state.draining.load(Ordering::Acquire) {
-            // To the HTTP library an end here means that nobody wants what it still holds.
-            if self.write_timer.is_some() {
-                return Poll::Pending;
-            }
+        let has_begun = self.framing.has_begun_head();
+        if !has_begun && self.state.is_draining() {
             return Poll::Ready(Ok(()));
         }
         if !self.read_timer_runs {
             self.start_read_timer(self.timeouts.idle);
+        }
+        // Those who are here already need not hurry.
+        if !self.ahead.is_empty() {
+            return Poll::Pending;
         }
         ready!(self.read_timer.as_mut().poll(context));
         if has_begun {
@@ -158,23 +124,103 @@ impl<S> GuardedIo<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn scan(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Reads the next bytes of a head, and of the body behind it.
+    fn poll_read_head(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Of the response before, the client has not taken all yet. To the HTTP library an end here
+        // would mean that nobody wants the rest, and what it wrote next could not be told from it.
+        if self.write_timer.is_some() {
+            return Poll::Pending;
+        }
+        if let Poll::Ready(end) = self.poll_between_requests(context) {
+            return Poll::Ready(end);
+        }
+        if self.ahead.is_empty() {
+            return self.poll_read_request(context, buffer);
+        }
+        let ahead = std::mem::take(&mut self.ahead);
+        let num_bytes = ahead.len().min(buffer.remaining());
+        let num_before = buffer.filled().len();
+        buffer.put_slice(&ahead[..num_bytes]);
+        let result = self.take(buffer, num_before);
+        self.ahead.extend_from_slice(&ahead[num_bytes..]);
+        Poll::Ready(result)
+    }
+
+    /// Reads the next bytes of the current request.
+    fn poll_read_request(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let num_before = buffer.filled().len();
+        let has_room = buffer.remaining() > 0;
+        let num_read = ready!(self.poll_socket(context, buffer))?;
+        if num_read == 0 && has_room && self.framing.has_begun_head() {
+            return Poll::Ready(Err(self.refuse(HeadFault::BrokenOff)));
+        }
+        let result = self.take(buffer, num_before);
+        // A head may have begun with these bytes: the timer must be polled to wake this task.
+        if result.is_ok() && self.read_timer_runs {
+            let _ = self.read_timer.as_mut().poll(context);
+        }
+        Poll::Ready(result)
+    }
+
+    /// Follows the request in what came into `buffer`, and puts aside what is behind its end.
+    fn take(&mut self, buffer: &mut ReadBuf<'_>, num_before: usize) -> io::Result<()> {
+        let bytes = &buffer.filled()[num_before..];
         if bytes.is_empty() {
             return Ok(());
         }
-        if !self.scanner.has_begun() {
-            self.start_read_timer(self.timeouts.header);
+        let was_in_head = self.framing.is_in_head();
+        let had_begun = self.framing.has_begun_head();
+        if was_in_head {
+            self.state.set_answering(false);
         }
-        match self.scanner.feed(bytes) {
-            Verdict::Incomplete => Ok(()),
-            Verdict::Complete => {
-                self.scanner = HeadScanner::default();
-                self.read_timer_runs = false;
-                self.state.set_serving(true);
-                Ok(())
+        let num_taken = self.framing.feed(bytes).map_err(|fault| self.refuse(fault))?;
+        self.ahead.extend_from_slice(&bytes[num_taken..]);
+        buffer.set_filled(num_before + num_taken);
+        if self.framing.is_in_head() {
+            if !had_begun && self.framing.has_begun_head() {
+                self.start_read_timer(self.timeouts.header);
             }
-            Verdict::Refused(fault) => Err(self.refuse(fault)),
+        } else if self.framing.is_whole() {
+            self.read_timer_runs = false;
+            self.state.set_phase(Phase::Serving);
+        } else if was_in_head {
+            self.read_timer_runs = false;
+            self.state.set_phase(Phase::Receiving);
         }
+        Ok(())
+    }
+
+    /// Looks for the input's end while a request is served that is whole, but keeps it from the HTTP
+    /// library, which would drop the response: who sends nothing more may still listen.
+    fn poll_watch(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.set_reader(context.waker().clone());
+        if self.ahead.is_empty() && !self.state.has_input_ended() {
+            let mut bytes = [0; MAX_AHEAD_BYTES];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if ready!(self.poll_socket(context, &mut buffer))? == 0 {
+                self.state.end_input();
+            }
+            self.ahead.extend_from_slice(buffer.filled());
+        }
+        Poll::Pending
+    }
+
+    /// Whether the HTTP library writes by itself, no request having come to the service. What it
+    /// says has no body; whoever has the stream afterwards says it with one.
+    fn is_librarys_own(&self) -> bool {
+        let is_own = !self.state.is_answering();
+        if is_own {
+            self.state.set_fault(HeadFault::Malformed);
+        }
+        is_own
     }
 
     fn guard_write<T>(
@@ -182,83 +228,54 @@ impl<S> GuardedIo<S> {
         context: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            // A reader may wait for the last bytes to go out: see `poll_between_requests`.
+        if let Poll::Ready(result) = result {
             if self.write_timer.take().is_some() {
+                self.state.set_blocked(false);
+                // A reader may wait for the last bytes to go out: see `poll_read_head`.
                 context.waker().wake_by_ref();
             }
-            return result;
+            return Poll::Ready(result.map_err(|error| self.noted(error)));
+        }
+        if self.write_timer.is_none() {
+            self.state.set_blocked(true);
         }
         let timeout = self.timeouts.write;
         let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(timer.as_mut().poll(context));
+        self.state.set_end(End::ClientTooSlow);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
     }
 }
 
-impl<S: AsyncRead + Unpin> GuardedIo<S> {
-    /// Reads on, but keeps the input's end from the HTTP library, which would drop the response.
-    fn poll_read_while_serving(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        *self.state.reader() = Some(context.waker().clone());
-        if self.input_is_over() {
-            return Poll::Pending;
-        }
-        let num_filled = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() == num_filled && buffer.remaining() > 0 {
-            self.state.end_input();
-            if self.input_is_over() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Whether everything that was to be read is read. A body that ends too early is an error and
-    /// no such end.
-    fn input_is_over(&self) -> bool {
-        self.state.input_ended.load(Ordering::Acquire)
-            && !self.state.body_is_open.load(Ordering::Acquire)
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
+impl AsyncRead for GuardedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.state.is_serving() {
-            // The service may have begun with bytes that came together with an earlier request.
-            this.scanner = HeadScanner::default();
-            this.read_timer_runs = false;
-            return this.poll_read_while_serving(context, buffer);
+        if this.framing.is_whole() {
+            if this.state.is_serving() {
+                return this.poll_watch(context);
+            }
+            this.framing = Framing::default();
         }
-        if let Poll::Ready(end) = this.poll_between_requests(context) {
-            return Poll::Ready(end);
+        if this.framing.is_in_head() {
+            return this.poll_read_head(context, buffer);
         }
-        let num_filled = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        let result = this.scan(&buffer.filled()[num_filled..]);
-        // The head may have begun with these bytes: the timer must be polled to wake this task.
-        if result.is_ok() && this.read_timer_runs {
-            let _ = this.read_timer.as_mut().poll(context);
-        }
-        Poll::Ready(result)
+        this.poll_read_request(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
+impl AsyncWrite for GuardedIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_librarys_own() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.guard_write(context, result)
     }
@@ -268,6 +285,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_librarys_own() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.guard_write(context, result)
     }
@@ -277,8 +297,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_flush(context);
-        self.guard_write(context, result)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -26,7 +26,8 @@ use tokio::runtime::Handle;
 
 use crate::{
     app::App,
-    error::LoggedError,
+    connection_state::{ConnectionState, End},
+    error::{ApiError, LoggedError},
     metrics::{endpoint::Endpoint, tier_name},
 };
 
@@ -93,6 +94,7 @@ impl Record {
         let _ = self.cache.set(cache);
     }
 
+    /// What was generated, all or until the reply broke off.
     pub(crate) fn set_summary(&self, summary: ReplySummary) {
         // A reply has one end.
         let _ = self.summary.set(summary);
@@ -125,6 +127,7 @@ pub(crate) async fn observe(
         route,
         request_id: request_id.clone(),
         record: Arc::clone(&record),
+        connection: request.extensions().get::<Arc<ConnectionState>>().cloned(),
         status: None,
         error: None,
         is_complete: false,
@@ -148,11 +151,30 @@ struct LogLine {
     route: Option<MatchedPath>,
     request_id: RequestId,
     record: Arc<Record>,
+    connection: Option<Arc<ConnectionState>>,
     /// None while the handler runs.
     status: Option<StatusCode>,
     error: Option<LoggedError>,
     /// Whether the response went out to its end.
     is_complete: bool,
+}
+
+impl LogLine {
+    /// How the response ended, in a word.
+    fn outcome(&self) -> &'static str {
+        if self.record.stream_error.get().is_some() {
+            return "failed";
+        }
+        if self.is_complete {
+            return "complete";
+        }
+        match self.connection.as_ref().and_then(|connection| connection.end()) {
+            None => "client_left",
+            Some(End::ClientTooSlow) => "client_too_slow",
+            Some(End::GaveWay) => "gave_way",
+            Some(End::CutOff) => "cut_off",
+        }
+    }
 }
 
 impl Drop for LogLine {
@@ -180,6 +202,7 @@ impl Drop for LogLine {
             status,
             duration_ms,
             complete = self.is_complete,
+            outcome = self.outcome(),
             cache = cache.map(|cache| cache.status.name()),
             cache_tier = cache.and_then(|cache| cache.tier).map(tier_name),
             prompt_tokens = facts.num_prompt_tokens,
@@ -210,6 +233,13 @@ impl Drop for LogLine {
             runtime.spawn_blocking(after);
         }
     }
+}
+
+/// Logs and counts a request that no handler saw.
+pub(crate) fn count_refusal(app: &App, error: &ApiError, request_id: &RequestId) {
+    let status = error.status.as_u16();
+    app.metrics.count_response(UNMATCHED, status);
+    tracing::info!(request_id = %request_id, status, code = error.code, error = error.message, "request refused");
 }
 
 /// A response body with the log line that its end writes.

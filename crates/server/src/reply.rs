@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use brisk_gateway::{CacheReport, CacheStatus, GatewayError, HistoryReport, Reply, ReplyEvent};
+use brisk_gateway::{
+    CacheReport, CacheStatus, GatewayError, HistoryReport, Reply, ReplyEvent, ReplySummary,
+};
 use tokio::time::timeout;
 
 use crate::{
     app::App,
+    connection_state::ConnectionState,
     error::{ApiError, LoggedError},
-    guarded_io::ConnectionState,
     observe::{Record, RequestId},
 };
 
@@ -52,6 +54,8 @@ pub(crate) struct TrackedReply {
     latest_token: Vec<Option<Instant>>,
     /// An event that was awaited before the response began.
     first: Option<ReplyEvent>,
+    /// What has passed, for the log line of a reply that does not come to its end.
+    so_far: ReplySummary,
     /// Whether its end is counted, as it came or as an error.
     is_counted: bool,
 }
@@ -60,7 +64,9 @@ impl TrackedReply {
     pub(crate) fn new(reply: Reply, app: Arc<App>, record: Arc<Record>, started: Instant) -> Self {
         let latest_token = vec![None; reply.num_choices()];
         record.set_cache(*reply.cache());
-        Self { reply, app, record, started, latest_token, first: None, is_counted: false }
+        let num_prompt_tokens = reply.num_prompt_tokens();
+        let so_far = ReplySummary { num_prompt_tokens, ..ReplySummary::default() };
+        Self { reply, app, record, started, latest_token, first: None, so_far, is_counted: false }
     }
 
     /// What the response cache did.
@@ -114,17 +120,7 @@ impl TrackedReply {
 
     fn track(&mut self, event: Result<ReplyEvent, GatewayError>) -> Result<ReplyEvent, ApiError> {
         match &event {
-            // The pace of a kept or shared reply says nothing about the engine.
-            Ok(ReplyEvent::Delta(delta))
-                if delta.is_generated
-                    && matches!(self.cache().status, CacheStatus::Miss | CacheStatus::Bypass) =>
-            {
-                let now = Instant::now();
-                let latest = self.latest_token[delta.choice].replace(now);
-                if let Some(latest) = latest {
-                    self.app.metrics.observe_inter_token((now - latest).as_secs_f64());
-                }
-            }
+            Ok(ReplyEvent::Delta(delta)) if delta.is_generated => self.track_token(delta.choice),
             Ok(ReplyEvent::Delta(_) | ReplyEvent::Finished { .. }) => {}
             Ok(ReplyEvent::Done(summary)) => {
                 let (endpoint, seconds) = (self.record.endpoint(), self.started.elapsed());
@@ -144,9 +140,25 @@ impl TrackedReply {
         event.map_err(|error| self.app.error(&error))
     }
 
+    fn track_token(&mut self, choice: usize) {
+        let now = Instant::now();
+        if self.so_far.num_completion_tokens == 0 {
+            let first_token = now.duration_since(self.started);
+            self.so_far.timings.time_to_first_token_ms = first_token.as_secs_f64() * 1e3;
+        }
+        self.so_far.num_completion_tokens += 1;
+        // The pace of a kept or shared reply says nothing about the engine.
+        if matches!(self.cache().status, CacheStatus::Miss | CacheStatus::Bypass)
+            && let Some(latest) = self.latest_token[choice].replace(now)
+        {
+            self.app.metrics.observe_inter_token((now - latest).as_secs_f64());
+        }
+    }
+
     fn count_unfinished(&mut self, has_failed: bool) {
         let seconds = self.started.elapsed().as_secs_f64();
         self.app.metrics.observe_unfinished(self.record.endpoint(), has_failed, seconds);
+        self.record.set_summary(self.so_far);
         self.is_counted = true;
     }
 }

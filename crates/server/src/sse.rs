@@ -16,7 +16,7 @@ use futures_core::Stream;
 use http::{HeaderValue, header};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{guarded_io::ConnectionState, reply::TrackedReply, whole::PROBE_INTERVAL};
+use crate::{connection_state::ConnectionState, reply::TrackedReply, whole::PROBE_INTERVAL};
 
 /// Ready events are put into one piece up to this size: one write instead of many.
 const MAX_PIECE_BYTES: usize = 16 << 10;

@@ -20,7 +20,7 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use tokio::time::{Interval, interval};
 
-use crate::{error::ApiError, guarded_io::ConnectionState};
+use crate::{connection_state::ConnectionState, error::ApiError};
 
 /// Time between two bytes that find out whether a silent client is still there: about one step of
 /// the engine.

@@ -4,57 +4,15 @@
 
 mod common;
 
-use std::{
-    io,
-    sync::{Mutex, MutexGuard, PoisonError},
+use common::{
+    Server, config, eventually,
+    log::{LOG, capture},
 };
-
-use common::{Server, config, eventually};
-use serde_json::{Value, json};
-use tracing_subscriber::fmt::MakeWriter;
-
-static LOG: Log = Log(Mutex::new(Vec::new()));
-
-struct Log(Mutex<Vec<u8>>);
-
-impl Log {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.bytes().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn requests(&self) -> Vec<Value> {
-        let lines = self.lines().into_iter();
-        lines.filter(|line| line["fields"]["message"] == "request").collect()
-    }
-}
-
-impl io::Write for &Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for &'static Log {
-    type Writer = &'static Log;
-
-    fn make_writer(&'a self) -> &'static Log {
-        self
-    }
-}
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_is_one_line_without_its_words() {
-    tracing_subscriber::fmt().json().with_writer(&LOG).init();
+    capture();
     let mut server = Server::start(config());
     let secret = "sesame\u{1b}[31m\r\nforged";
     let chat = json!({
@@ -104,7 +62,9 @@ async fn each_request_is_one_line_without_its_words() {
     assert!(failed["fields"]["internal"].as_str().unwrap().contains("not finite"));
     let refused = all.iter().find(|line| line["fields"]["message"] == "request refused").unwrap();
     assert_eq!(refused["fields"]["status"], 400);
-    let text = String::from_utf8(LOG.bytes().clone()).unwrap().to_lowercase();
+    assert_eq!(refused["fields"]["code"], "bare_line_feed");
+    assert_eq!(refused["fields"]["request_id"].as_str(), sent[3].header("x-request-id"));
+    let text = LOG.text().to_lowercase();
     assert!(!text.contains("sesame") && !text.contains("forged"), "{text}");
     server.begin_shutdown();
     server.ended().await;

@@ -1,8 +1,13 @@
 """Cases in time rather than in bytes: slow clients, clients that leave, two requests in one go."""
 
+import http.client
 import json
+import random
+import resource
 import socket
+import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,12 +64,76 @@ def an_unread_body_is_no_request(server):
             assert second.status == 0 or b'"list"' in second.body, second.body[:200]
 
 
-def a_half_closed_connection_holds_nothing(server):
-    """H31 the client closes its sending side after the request"""
-    # On the wire this looks as if the client had left, and that is what it means to the server.
-    response = exchange(server, request_bytes("POST", CHAT, chat(max_tokens=40)), half_close=True)
-    assert response.status in (0, 200), response.status
+HALF_CLOSE_TRIES = 200
+
+
+def who_only_stops_sending_gets_its_reply(server):
+    """H31 the client closes its sending side after the request, which it sends in one piece or in several"""
+    chance = random.Random(31)
+    whole, streamed = chat(max_tokens=8), chat(max_tokens=8, stream=True)
+    body = json.dumps(whole).encode()
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
+    kinds = [
+        (request_bytes("POST", CHAT, whole), b'"finish_reason"'), (request_bytes("POST", CHAT, streamed), b"[DONE]"), (MODELS, b'"list"'),
+        (request_bytes("POST", CHAT, chunks, [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")]), b'"finish_reason"'),
+    ]
+    for number in range(HALF_CLOSE_TRIES):
+        data, part = kinds[number % len(kinds)]
+        with connect(server) as connection:
+            cuts = sorted(chance.randrange(len(data)) for _ in range(chance.choice((0, 0, 1, 4))))
+            for start, end in zip([0, *cuts], [*cuts, len(data)]):
+                connection.sendall(data[start:end])
+            time.sleep(chance.choice((0, 0, 0.001)))
+            connection.shutdown(socket.SHUT_WR)
+            response = read_response(connection)
+            assert response.status == 200 and part in response.body, (number, cuts, response.status, response.body[:200])
     idle(server)
+
+
+def who_stops_sending_too_early_is_told_so(server):
+    """H31 the client closes its sending side within the head or the body"""
+    request = request_bytes("POST", CHAT, chat())
+    for num_sent, code in ((1, "head_broken"), (30, "head_broken"), (len(request) - 1, "body_broken")):
+        response = exchange(server, request[:num_sent], half_close=True)
+        assert response.status == 400 and json.loads(response.body)["error"]["code"] == code, (num_sent, response.status, response.body)
+    assert exchange(server, b"", half_close=True).status == 0
+    idle(server)
+
+
+def a_body_of_24_mb_is_answered(server):
+    """H35 clients that send all of a body before they read anything"""
+    body = b" " * (24 << 20)
+    for _ in range(3):
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+        connection.request("POST", CHAT, body=body, headers={"Content-Type": "application/json"})
+        response = connection.getresponse()
+        assert response.status == 413 and b"body_too_large" in response.read()
+        connection.close()
+    for expect in ("Expect:", "Expect: 100-continue"):
+        command = ["curl", "-s", "-w", "%{http_code}", "-H", expect, "-H", "Content-Type: application/json", "--data-binary", "@-", server.url + CHAT]
+        curl = subprocess.run(command, input=body, capture_output=True, timeout=30)
+        assert curl.returncode == 0 and curl.stdout.endswith(b"413"), (expect, curl.returncode, curl.stdout[-300:])
+
+
+NUM_SILENT = 1100
+
+
+def silent_connections_do_not_silence_the_server(server):
+    """H36 more connections than there are places, which say nothing, or only the beginning of a head"""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    silent = []
+    try:
+        for number in range(NUM_SILENT):
+            silent.append(connect(server))
+            send_all(silent[-1], MODELS[:number % 3])
+        for _ in range(5):
+            start = time.monotonic()
+            assert exchange(server, request_bytes("GET", "/health/live"), timeout_s=5).status == 200
+            assert time.monotonic() - start < 1
+        assert exchange(server, request_bytes("POST", CHAT, chat())).status == 200
+    finally:
+        for connection in silent:
+            connection.close()
 
 
 def the_context_ends_where_it_says(server):
@@ -120,6 +189,15 @@ def unread_streams_do_not_hold_all_places(server):
         idle(server)
 
 
+def readers_of_nothing_are_noticed(server):
+    """H14 plain events that nobody reads: the system's buffers must not take a whole reply"""
+    def num_noticed():
+        return server.said.count(b'outcome="client_too_slow"')
+    before = num_noticed()
+    with _unread_streams(server, 4, 1, COMPLETIONS, complete(pace.PROMPT, n=8, max_tokens=1000)):
+        until(lambda: num_noticed() == before + 4, "the write timeout ends all four", limit_s=60)
+
+
 def neighbours_of_unread_streams_keep_their_pace(server):
     """H14 the time between two tokens, beside streams that were read slowly and stand still now, and beside none"""
     # The best of some rounds on each side: what else the machine does only ever adds.
@@ -135,9 +213,10 @@ def neighbours_of_unread_streams_keep_their_pace(server):
 
 
 @contextmanager
-def _unread_streams(server, num_streams, n):
+def _unread_streams(server, num_streams, n, path=CHAT, fields=None):
     # Enough events for every buffer on the way to fill up.
-    data = request_bytes("POST", CHAT, chat(stream=True, n=n, logprobs=True, top_logprobs=20, max_tokens=900, ignore_eos=True))
+    fields = fields or chat(n=n, logprobs=True, top_logprobs=20, max_tokens=900)
+    data = request_bytes("POST", path, {**fields, "stream": True, "ignore_eos": True})
     streams = [connect(server) for _ in range(num_streams)]
     try:
         for stream in streams:
@@ -152,7 +231,7 @@ def _unread_streams(server, num_streams, n):
 
 SLOW_CASES = [
     slow_head, slow_body, an_idle_connection_is_closed, unread_streams_harm_nobody, unread_streams_do_not_hold_all_places,
-    neighbours_of_unread_streams_keep_their_pace,
+    readers_of_nothing_are_noticed, neighbours_of_unread_streams_keep_their_pace,
 ]
 
 
@@ -249,7 +328,8 @@ def a_request_for_a_reply_without_permission_to_send(server):
 
 
 CASES = [
-    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, the_context_ends_where_it_says, a_half_closed_connection_holds_nothing,
+    upgrade_is_not_followed, pipelined_requests_are_answered_in_order, an_unread_body_is_no_request, the_context_ends_where_it_says, who_only_stops_sending_gets_its_reply,
+    who_stops_sending_too_early_is_told_so, a_body_of_24_mb_is_answered,
     leaving_in_any_phase_frees_everything, leaving_a_whole_reply_frees_it, many_leave_while_many_wait, leaving_during_anothers_prefill_harms_nobody,
     streamed_text_is_whole_characters, control_texts_are_not_control_tokens,
     a_request_for_a_reply_without_permission_to_send,
@@ -264,3 +344,5 @@ def no_permission_without_a_key(server):
 
 
 KEY_CASES = [no_permission_without_a_key]
+# A thousand connections are memory that stays, as it should.
+CROWD_CASES = [silent_connections_do_not_silence_the_server]

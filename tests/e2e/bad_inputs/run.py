@@ -73,7 +73,8 @@ def check_http(watch, row):
         send_all(connection, row.data)
         response = read_response(connection)
         assert response.status in row.status, f"status {response.status}, wanted {row.status}: {response.body[:300]}"
-        if response.status >= 400 and response.body:
+        if response.status >= 400:
+            assert re.fullmatch("[0-9a-f]{32}", response.header("x-request-id") or ""), f"no request id in {response.headers}"
             error = watch.check_error(response, row.data)
             assert not row.code or error["code"] == row.code, f"code {error['code']}, wanted {row.code}"
         if row.header:
@@ -85,6 +86,19 @@ def check_http(watch, row):
             after = read_response(connection, response.rest)
             assert after.status == 0, f"the connection went on and answered {after.status}"
     watch.check()
+
+
+def a_bad_head_is_refused_behind_a_good_one(server, http_rows):
+    good = request_bytes("GET", "/health/live")
+    for row in http_rows.ROWS:
+        if not row.closes:
+            continue
+        with connect(server) as connection:
+            send_all(connection, good + row.data)
+            first = read_response(connection)
+            assert first.status == 200, (row.what, first.status)
+            second = read_response(connection, first.rest)
+            assert second.status in row.status and second.body, (row.what, second.status, second.body)
 
 
 def one_answer_to_wrong_keys(server, http_rows):
@@ -111,6 +125,7 @@ def request_cases(tally):
             tally.case(row.number, row.what, check_row, watch, row)
         for row in http_rows.ROWS:
             tally.case(row.number, row.what, check_http, watch, row)
+        tally.case("H34", "each of these behind a request that is answered", a_bad_head_is_refused_behind_a_good_one, server, http_rows)
         for function in phases.CASES:
             tally.case(*function.__doc__.split(" ", 1), check_phase, watch, function)
         tally.case("C00", "the server ends with status 0", _ends_well, server)
@@ -118,6 +133,9 @@ def request_cases(tally):
         watch = Watch(server)
         for row in [*json_texts.ROWS, *_suite_rows(tally)]:
             tally.case(row.number, row.what, check_row, watch, row)
+    with Server(tally.binary) as server:
+        for function in phases.CROWD_CASES:
+            tally.case(*function.__doc__.split(" ", 1), function, server)
     with Server(tally.binary, *phases.SHORT_LIMITS) as server:
         watch = Watch(server)
         for function in phases.SLOW_CASES:

@@ -19,7 +19,11 @@ use crate::{
     config::Config,
     identity::identity,
     loading::{self, Opened, WarmUp},
+    machine,
 };
+
+/// Descriptors for everything but connections: model files, databases, Redis, the listener.
+const RESERVED_DESCRIPTORS: usize = 64;
 
 /// Exit status after a second Ctrl-C: that of a process ended by SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -57,7 +61,7 @@ async fn serve(
         api_keys: config.api_keys.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         max_body_bytes: config.max_body_bytes,
-        max_connections: config.max_connections,
+        max_connections: max_connections(config.max_connections, machine::raise_max_descriptors()),
         header_timeout: config.header_timeout,
         body_timeout: config.body_timeout,
         write_timeout: config.write_timeout,
@@ -104,6 +108,22 @@ async fn serve(
     gateway.drain().await;
     let reason = reason.lock().unwrap_or_else(PoisonError::into_inner).take();
     reason.map_or(Ok(()), Err)
+}
+
+/// As many connections as are wanted, if the system gives so many descriptors.
+fn max_connections(wanted: usize, max_descriptors: Option<usize>) -> usize {
+    let Some(max_descriptors) = max_descriptors else { return wanted };
+    // Where there are hardly any, connections get half of them.
+    let room = max_descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(max_descriptors / 2).max(1);
+    if room < wanted {
+        tracing::warn!(
+            max_connections = wanted,
+            max_descriptors,
+            num_connections = room,
+            "the limit of open files allows fewer connections; raise it (`ulimit -Hn`, `LimitNOFILE`)"
+        );
+    }
+    wanted.min(room)
 }
 
 /// Loads the model while the server already says that it does, then waits for the engine's end,
@@ -208,5 +228,25 @@ impl Signals {
             std::future::pending::<()>().await;
         }
         "Ctrl-C"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_files() {
+        for (wanted, max_descriptors, expected) in [
+            (1024, None, 1024),
+            (1024, Some(20_000), 1024),
+            (1024, Some(1024), 960),
+            (1024, Some(100), 50),
+            (8, Some(100), 8),
+            (8, Some(1), 1),
+            (8, Some(0), 1),
+        ] {
+            assert_eq!(max_connections(wanted, max_descriptors), expected, "{max_descriptors:?}");
+        }
     }
 }

@@ -255,7 +255,9 @@ pub(crate) const MAX_CONNECTIONS: Setting = Setting {
     kind: Kind::Number { min: 1, max: 1 << 20 },
     default: DefaultValue::Is("1024"),
     group: Group::Server,
-    doc: "Connections at once; more wait in the system's queue.",
+    doc: "Connections at once. When all are taken, a new one gets the place of one that keeps the \
+          server waiting, first of all one that has sent no request; where every client waits for the \
+          server, the new one waits too. The limit of open files may allow fewer.",
 };
 
 pub(crate) const HEADER_TIMEOUT: Setting = Setting {
@@ -285,7 +287,8 @@ pub(crate) const WRITE_TIMEOUT: Setting = Setting {
     kind: Kind::Duration { min_ms: 1, max_ms: DAY_MS },
     default: DefaultValue::Is("30s"),
     group: Group::Server,
-    doc: "Time in which a client must read something of what waits for it.",
+    doc: "Time in which a client must make room, by reading, for more of what waits for it. What lies in \
+          its own system counts as read.",
 };
 
 pub(crate) const IDLE_TIMEOUT: Setting = Setting {

@@ -4,6 +4,7 @@
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a test's helper")]
 
 pub mod client;
+pub mod log;
 pub mod model;
 
 use std::{
@@ -144,12 +145,10 @@ pub fn engine(gate: Arc<Gate>, config: EngineConfig) -> EngineHandle {
     Engine::start(Alphabet { gate }, tokenizer(), template, info, config)
 }
 
-/// A listener whose connections hold little, so that a client that does not read is noticed soon.
 fn listener() -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_send_buffer_size(8 << 10).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    socket.listen(64).unwrap()
+    socket.listen(128).unwrap()
 }
 
 /// Looks again and again until something is so.
