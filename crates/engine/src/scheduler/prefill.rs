@@ -55,7 +55,7 @@ impl Allowance {
     }
 
     /// Takes back what was not given out.
-    fn join(&mut self, rest: Self) {
+    fn join(&mut self, rest: &Self) {
         self.num_tokens += rest.num_tokens;
         self.seconds += rest.seconds;
         self.num_certain += rest.num_certain;
@@ -90,7 +90,7 @@ impl<'a> Draft<'a> {
         for candidate in &candidates {
             self.give(candidate, &mut half, pace, &mut given);
         }
-        rest.join(half);
+        rest.join(&half);
         let last_read = self.scheduler.last_read;
         candidates.sort_by_key(|it| (it.rank, turns_until(it.client(), last_read), it.id));
         for candidate in &candidates {

@@ -99,17 +99,12 @@ impl Timed {
     fn first_token_ms(&self) -> u128 {
         (self.tokens_at[0] - self.came).as_millis()
     }
-
-    fn longest_gap_ms(&self) -> u128 {
-        let gaps = self.tokens_at.windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
-        gaps.max().unwrap_or_default()
-    }
 }
 
 /// One client sends a hundred requests a second of `flood`, another asks 13 times, one after the other; each of its replies comes, and this
 /// says how long the slowest took to begin.
-fn flooded(costs: Costs, config: EngineConfig, flood: (usize, usize)) -> (Trial, u128) {
-    let mut trial = Trial::new(costs, EngineConfig { num_clients: 2, ..config });
+fn flooded(costs: Costs, config: &EngineConfig, flood: (usize, usize)) -> (Trial, u128) {
+    let mut trial = Trial::new(costs, EngineConfig { num_clients: 2, ..config.clone() });
     let (mut num_offered, mut num_asked) = (0, 0);
     for _ in 0..200_000 {
         let due = trial.now().as_millis() / 10;
@@ -151,7 +146,7 @@ fn one_client_does_not_lock_out_another() {
         // With one place at work, what runs is waited for, and nothing else.
         (bounds(1, 64), (30, 20), 2000),
     ] {
-        let (trial, slowest_ms) = flooded(COSTS, config.clone(), flood);
+        let (trial, slowest_ms) = flooded(COSTS, &config, flood);
         assert!(slowest_ms < most_ms, "{slowest_ms} ms with {config:?} and {flood:?}");
         let refused = &trial.refused[&1];
         let is_own = |it: &SubmitError| matches!(it, SubmitError::QueueFull { refusal, .. } if refusal.is_clients_own());
