@@ -237,6 +237,8 @@ pub(crate) fn start_engine(
         max_num_seqs: config.max_num_seqs,
         max_num_batched_tokens: config.max_num_batched_tokens,
         max_queued_requests: config.max_queued_requests,
+        max_step_time: config.max_step_time,
+        num_clients: config.num_clients(),
         ..EngineConfig::default()
     };
     Ok(Engine::start(model, Arc::new(tokenizer), template, info, bounds))

@@ -1,5 +1,9 @@
 //! The engine's sizes, and what it tells about its model.
 
+use std::time::Duration;
+
+use crate::queue::QueueBounds;
+
 /// The bounds of one engine. Every number is a cap, none is a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -8,12 +12,16 @@ pub struct EngineConfig {
     /// Tokens of one step, decodes and prefill chunks together. A client that leaves in the middle
     /// of a prefill costs at most this many tokens of work.
     pub max_num_batched_tokens: usize,
-    /// Prefill tokens of a step that also decodes: smaller keeps the gaps between the tokens of
-    /// running sequences short, larger brings the first token of new ones sooner.
-    pub max_prefill_tokens_beside_decodes: usize,
+    /// Time that a step is to take at most while tokens are waited for: prompts are read in pieces that
+    /// fit. Shorter keeps the gaps between the tokens of running sequences even, longer brings the
+    /// first token of new ones sooner.
+    pub max_step_time: Duration,
+    /// Clients that may come. Each keeps a chance of a place in the queue, whatever the others send.
+    pub num_clients: usize,
     /// Requests that may wait for their first step.
     pub max_queued_requests: usize,
-    /// Prompt tokens that may wait for their first step (one prompt always may, however long).
+    /// Prompt tokens that may wait for their first step (one prompt of each client always may,
+    /// however long).
     pub max_queued_tokens: usize,
     /// Events held for a client that does not read; beyond, its sequences pause.
     pub max_buffered_events: usize,
@@ -25,12 +33,24 @@ impl Default for EngineConfig {
             max_num_seqs: 16,
             // Enough columns to read each weight tile from cache, short enough to stop in time.
             max_num_batched_tokens: 512,
-            // 2 cores and a model of one billion weights prefill about 350 tokens a second: some
-            // 180 ms between two tokens in the worst step.
-            max_prefill_tokens_beside_decodes: 64,
+            // Ten tokens a second in the worst step, twice as fast as people read. On 2 cores a model
+            // of one billion weights reads about 30 tokens of a prompt in that time.
+            max_step_time: Duration::from_millis(100),
+            num_clients: 1,
             max_queued_requests: 256,
             max_queued_tokens: 256 * 1024,
             max_buffered_events: 256,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// What may wait for its first step. There is a place for each client at least.
+    pub fn queue_bounds(&self) -> QueueBounds {
+        QueueBounds {
+            max_requests: self.max_queued_requests.max(self.num_clients).max(1),
+            max_tokens: self.max_queued_tokens,
+            is_shared: self.num_clients > 1,
         }
     }
 }

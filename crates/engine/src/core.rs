@@ -15,8 +15,10 @@ use brisk_tokenizer::Tokenizer;
 use crate::{
     clock::Clock,
     config::EngineConfig,
+    drain::Drain,
     generation::{Generation, Reader},
     handle::Submission,
+    pace::Pace,
     params::FinishReason,
     runner::{LogitsWanted, ModelRunner, SequenceChunk},
     sampler::Sampler,
@@ -43,6 +45,8 @@ pub(crate) struct Core<R> {
     vocab_size: usize,
     /// The latest step's plan, for the log if it panics.
     plan: StepPlan,
+    pace: Pace,
+    drain: Drain,
     /// The latest step's logits, a row of the runner's `vocab_size` for each sampled sequence.
     logits: Vec<f32>,
     stats: EngineStats,
@@ -71,7 +75,6 @@ impl<R: ModelRunner> Core<R> {
         let scheduler = Scheduler::new(SchedulerConfig {
             max_num_seqs: config.max_num_seqs,
             max_num_batched_tokens: config.max_num_batched_tokens,
-            max_prefill_tokens_beside_decodes: config.max_prefill_tokens_beside_decodes,
             num_blocks,
             block_size,
         });
@@ -87,6 +90,8 @@ impl<R: ModelRunner> Core<R> {
             num_requests: 0,
             num_sequences: 0,
             plan: StepPlan::default(),
+            pace: Pace::new(config.max_step_time),
+            drain: Drain::default(),
             logits: Vec::new(),
             stats: EngineStats { num_blocks, block_size, ..EngineStats::default() },
         }
@@ -130,11 +135,12 @@ impl<R: ModelRunner> Core<R> {
     pub(crate) fn add(&mut self, submission: Submission) {
         let request = self.num_requests;
         let first = SequenceId(self.num_sequences);
+        let client = submission.request.client;
         let generation = Generation::new(submission, first, &self.tokenizer);
         let num_prompt_tokens = generation.num_prompt_tokens;
         for (index, choice) in generation.choices.iter().enumerate() {
             let sibling = (index > 0).then_some(Sibling { id: first, num_prompt_tokens });
-            self.scheduler.add(choice.sequence, num_prompt_tokens, sibling);
+            self.scheduler.add(choice.sequence, client, num_prompt_tokens, sibling);
             self.owners.insert(choice.sequence, (request, index));
         }
         self.num_requests += 1;
@@ -146,7 +152,7 @@ impl<R: ModelRunner> Core<R> {
     /// One pass of the loop: looks after the readers and the clock, then computes one step.
     pub(crate) fn pass(&mut self) -> Pass {
         self.review();
-        self.plan = self.scheduler.plan();
+        self.plan = self.scheduler.plan(&self.pace);
         self.stats.num_preemptions += self.plan.preempted.len() as u64;
         self.scheduler.apply(&self.plan);
         if self.plan.is_idle() {
@@ -155,8 +161,12 @@ impl<R: ModelRunner> Core<R> {
         }
         tracing::trace!(plan = %self.plan, "step");
         self.begin();
+        let started = self.clock.now();
+        let is_waiting = self.generations.values().any(|it| !it.has_begun() && !it.is_over);
+        self.drain.set_waiting(is_waiting, started);
         self.forward();
         self.sample();
+        self.pace.observe(&self.plan, self.clock.now().saturating_sub(started));
         self.stats.num_steps += 1;
         Pass::Stepped
     }
@@ -165,10 +175,11 @@ impl<R: ModelRunner> Core<R> {
     /// those whose reader is slow.
     fn review(&mut self) {
         let now = self.clock.now();
-        let Self { generations, scheduler, owners, stats, .. } = self;
+        let Self { generations, scheduler, owners, stats, drain, .. } = self;
         generations.retain(|_, generation| {
             if generation.expires_at().is_some_and(|it| it <= now) {
                 release(generation, scheduler, owners);
+                drain.record(generation.time_at_work(now), now);
                 generation.fail(generation.expiry());
                 stats.num_failed += 1;
                 stats.num_expired += 1;
@@ -177,6 +188,7 @@ impl<R: ModelRunner> Core<R> {
             if reader == Reader::Gone {
                 if !generation.is_over {
                     release(generation, scheduler, owners);
+                    drain.record(generation.time_at_work(now), now);
                     stats.num_cancelled += 1;
                 }
                 return false;
@@ -244,12 +256,16 @@ impl<R: ModelRunner> Core<R> {
                             FinishReason::Stop => self.stats.num_finished_stop += 1,
                             FinishReason::Length => self.stats.num_finished_length += 1,
                         }
-                        self.stats.num_finished += u64::from(generation.is_over);
+                        if generation.is_over {
+                            self.drain.record(generation.time_at_work(now), now);
+                            self.stats.num_finished += 1;
+                        }
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a request broke");
                     release(generation, &mut self.scheduler, &mut self.owners);
+                    self.drain.record(generation.time_at_work(now), now);
                     generation.fail(error);
                     self.stats.num_failed += 1;
                 }
@@ -283,9 +299,10 @@ impl<R: ModelRunner> Core<R> {
 
     /// The figures now; `num_waiting` without the requests that have not begun.
     pub(crate) fn stats(&self) -> EngineStats {
-        let begun = self.generations.values().filter(|it| it.has_begun());
-        let waiting = begun.flat_map(Generation::live_sequences);
+        let begun = || self.generations.values().filter(|it| it.has_begun() && !it.is_over);
+        let waiting = begun().flat_map(Generation::live_sequences);
         EngineStats {
+            queue_interval: self.drain.interval(begun().count(), self.clock.now()),
             num_running: self.scheduler.num_running(),
             num_waiting: waiting.filter(|&it| self.scheduler.is_waiting(it)).count(),
             num_blocks_used: self.scheduler.num_blocks_used(),

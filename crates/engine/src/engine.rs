@@ -65,9 +65,9 @@ impl Engine {
             max_num_seqs = config.max_num_seqs,
             "engine started"
         );
-        let (inbox, submissions) = sync_channel(config.max_queued_requests.max(1));
+        let (inbox, submissions) = sync_channel(config.queue_bounds().max_requests);
         let core = Core::new(runner, Arc::clone(&tokenizer), &config, Arc::clone(&clock));
-        let shared = Arc::new(Shared::new(core.stats()));
+        let shared = Arc::new(Shared::new(core.stats(), &config));
         let thread = thread::Builder::new().name("brisk-engine".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || run(core, &submissions, &shared)

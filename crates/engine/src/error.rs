@@ -1,6 +1,10 @@
 //! What can go wrong with a generation, by whose move it is.
 
+use std::time::Duration;
+
 use thiserror::Error;
+
+use crate::queue::QueueRefusal;
 
 /// A request was not taken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -46,21 +50,13 @@ pub enum SubmitError {
         /// What is allowed.
         expected: &'static str,
     },
-    /// Try later: the waiting queue is full.
-    #[error("{num_waiting} requests are waiting, the queue holds {max_queued_requests}")]
+    /// Try later: there is no place in the queue, or none for this client.
+    #[error("{refusal}")]
     QueueFull {
-        /// Requests waiting now.
-        num_waiting: usize,
-        /// The bound.
-        max_queued_requests: usize,
-    },
-    /// Try later: the prompts that wait hold too many tokens.
-    #[error("{num_queued_tokens} prompt tokens are waiting, the queue holds {max_queued_tokens}")]
-    QueueTokensFull {
-        /// Prompt tokens waiting now.
-        num_queued_tokens: usize,
-        /// The bound.
-        max_queued_tokens: usize,
+        /// What is full.
+        refusal: QueueRefusal,
+        /// When what waits now should have begun.
+        wait: Duration,
     },
     /// Try elsewhere: the engine is shutting down, or has stopped.
     #[error("the engine is shutting down")]

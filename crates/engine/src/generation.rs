@@ -117,6 +117,11 @@ impl Generation {
         self.times.begun_at.is_some()
     }
 
+    /// Time since its first step; `None` before it.
+    pub(crate) fn time_at_work(&self, now: Duration) -> Option<Duration> {
+        self.times.begun_at.map(|begun_at| now.saturating_sub(begun_at))
+    }
+
     /// Sequences that the scheduler still knows.
     pub(crate) fn live_sequences(&self) -> impl Iterator<Item = SequenceId> + '_ {
         let live = !self.is_over;

@@ -19,6 +19,7 @@ use crate::{
     error::SubmitError,
     event::Event,
     params::{GenerationRequest, MAX_CHOICES, invalid},
+    queue::{ClientId, QueueRefusal},
     shared::{QueueTicket, Shared},
     stats::EngineStats,
 };
@@ -83,22 +84,39 @@ impl EngineHandle {
         }
         let max_tokens = check_request(&request, &facts.model)?;
         let num_tokens = request.prompt.len() * request.num_choices;
-        let ticket = shared.enqueue(num_tokens, &facts.config)?;
+        let ticket = shared.enqueue(request.client, num_tokens)?;
         let (events, receiver) = mpsc::channel(facts.config.max_buffered_events.max(1));
         let submitted_at = facts.clock.now();
         inbox.try_send(Submission { request, max_tokens, events, ticket, submitted_at }).map_err(
             |error| match error {
-                // The inbox has as many places as there are tickets: full cannot happen.
-                TrySendError::Full(_) => SubmitError::QueueFull {
-                    num_waiting: facts.config.max_queued_requests,
-                    max_queued_requests: facts.config.max_queued_requests,
-                },
+                // The inbox has as many places as there are tickets.
+                TrySendError::Full(_) => unreachable!("a ticket is a place in the inbox"),
                 TrySendError::Disconnected(_) => SubmitError::ShuttingDown,
             },
         )?;
         let engine = WakeOnDrop(thread.0.clone());
         engine.0.unpark();
         Ok(TokenStream { events: receiver, shared: Arc::clone(shared), engine, ended: false })
+    }
+
+    /// Whether a request of this client would find a place in the queue now, before any work goes
+    /// into its prompt.
+    ///
+    /// # Errors
+    ///
+    /// As [`EngineHandle::submit`] would say.
+    pub fn check_queue(&self, client: ClientId) -> Result<(), SubmitError> {
+        let shared = &self.inner.shared;
+        if shared.is_accepting() {
+            shared.check_queue(client)
+        } else {
+            Err(SubmitError::ShuttingDown)
+        }
+    }
+
+    /// A refusal of a queue before this one, with the time after which it may be worth to try again.
+    pub fn refuse(&self, client: ClientId, refusal: QueueRefusal) -> SubmitError {
+        self.inner.shared.refuse(client, refusal)
     }
 
     /// The engine's figures now.

@@ -29,6 +29,7 @@
 //! - The scheduler and the block books are pure: no clock, no thread, no tensor. KV memory belongs to
 //!   the runner; here are only block ids.
 //! - Every queue has a bound, and a full one is an answer. A slow reader pauses alone.
+//! - Of several clients none waits for more than a turn of the others, whatever these send.
 //! - A stream ends with [`Event::Done`] or [`Event::Failed`], also when the thread panics.
 
 #![forbid(unsafe_code)]
@@ -37,12 +38,15 @@ mod block_manager;
 mod clock;
 mod config;
 mod core;
+mod drain;
 mod engine;
 mod error;
 mod event;
 mod generation;
 mod handle;
+mod pace;
 mod params;
+mod queue;
 mod runner;
 mod sampler;
 mod scheduler;
@@ -60,6 +64,7 @@ pub use error::{GenerationError, SubmitError};
 pub use event::{Event, FinishedEvent, Summary, TokenEvent, TokenLogprobs};
 pub use handle::{EngineHandle, TokenStream};
 pub use params::{FinishReason, GenerationRequest, SamplingParams};
+pub use queue::{ClientId, QueueBounds, QueueRefusal, WaitingRoom};
 pub use runner::{LogitsWanted, ModelRunner, SequenceChunk};
 pub use sentence::{SentenceTracker, ends_sentence, last_sentence_end};
 pub use stats::EngineStats;

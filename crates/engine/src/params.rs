@@ -4,7 +4,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use brisk_tokenizer::TokenId;
 
-use crate::error::SubmitError;
+use crate::{error::SubmitError, queue::ClientId};
 
 /// Temperatures below this are greedy (vLLM's bound): dividing by them would overflow.
 pub(crate) const GREEDY_TEMPERATURE: f32 = 1e-5;
@@ -160,12 +160,14 @@ pub struct GenerationRequest {
     pub num_choices: usize,
     /// Time from `submit` after which the request ends with `DeadlineExceeded`, wherever it is.
     pub deadline: Option<Duration>,
+    /// Who asks: clients take turns.
+    pub client: ClientId,
 }
 
 impl GenerationRequest {
-    /// One choice, no deadline.
+    /// One choice, no deadline, of the one client there is.
     pub fn new(prompt: Vec<TokenId>, params: SamplingParams) -> Self {
-        Self { prompt, params, num_choices: 1, deadline: None }
+        Self { prompt, params, num_choices: 1, deadline: None, client: ClientId::default() }
     }
 }
 

@@ -6,23 +6,33 @@
 //! among those of its prompt.
 //!
 //! One step, in order:
-//! 1. every running sequence that lacks one token gets it, oldest first. When blocks run out, the
-//!    newest sequence is preempted, a paused one before any other;
-//! 2. what is left of the token budget goes to running prefills, oldest first;
-//! 3. then to waiting sequences in the order of arrival, as long as a place and blocks for all their
-//!    tokens are there, and one spare block for each sequence that runs.
+//! 1. a client that waits while another has at least two sequences more at work gets the place of
+//!    the newest of these, which is preempted;
+//! 2. every running sequence that lacks one token gets it, oldest first. When blocks run out, the
+//!    newest sequence is preempted, of the client that has most; a paused one before any other;
+//! 3. half of what is left goes to the prefills that lack fewest tokens, so that a short prompt
+//!    passes long ones, and the rest to the clients in turn, the oldest prefill of each first, so
+//!    that nobody is passed for ever. A waiting sequence is admitted when its turn comes and a place
+//!    and blocks for all its tokens are there, and one spare block for each sequence that runs. Who
+//!    is next in line, first the client with fewest sequences at work, keeps a place and blocks:
+//!    nobody passes on what it needs.
 //!
-//! Age is the order of arrival and preemption never changes it. So the oldest sequence is the last
-//! to lose its blocks and always gets on.
+//! Age is the order of arrival and preemption never changes it. So a client's oldest sequence is the
+//! last of its own to lose its blocks, the oldest of all is the last one, and it always gets on.
 
 mod plan;
+mod prefill;
+mod room;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 pub(crate) use self::plan::{Chunk, StepPlan};
-use crate::block_manager::{BlockId, BlockManager};
+use crate::{
+    block_manager::{BlockId, BlockManager},
+    queue::ClientId,
+};
 
 /// A sequence's number; smaller is older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +43,6 @@ pub(crate) struct SequenceId(pub(crate) u64);
 pub(crate) struct SchedulerConfig {
     pub(crate) max_num_seqs: usize,
     pub(crate) max_num_batched_tokens: usize,
-    pub(crate) max_prefill_tokens_beside_decodes: usize,
     pub(crate) num_blocks: usize,
     pub(crate) block_size: usize,
 }
@@ -45,11 +54,16 @@ pub(crate) struct Scheduler {
     blocks: BlockManager,
     waiting: BTreeMap<SequenceId, Sequence>,
     running: BTreeMap<SequenceId, Sequence>,
+    /// The client whose prompt was read last in its turn; the next one in the order of numbers is next.
+    last_read: ClientId,
+    /// The client that was admitted last.
+    last_admitted: ClientId,
 }
 
 /// What the scheduler knows of a sequence: counts and blocks, no token.
 #[derive(Debug)]
 struct Sequence {
+    client: ClientId,
     /// Tokens of prompt and completion so far.
     num_tokens: usize,
     /// Of these, the ones whose keys and values are in the blocks, or will be after this step.
@@ -81,14 +95,28 @@ impl Scheduler {
             blocks: BlockManager::new(config.num_blocks),
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
+            last_read: ClientId(u64::MAX),
+            last_admitted: ClientId(u64::MAX),
         }
     }
 
     /// Puts a sequence at its place among the waiting. It must fit into all blocks at its longest.
-    pub(crate) fn add(&mut self, id: SequenceId, num_tokens: usize, sibling: Option<Sibling>) {
+    pub(crate) fn add(
+        &mut self,
+        id: SequenceId,
+        client: ClientId,
+        num_tokens: usize,
+        sibling: Option<Sibling>,
+    ) {
         assert!(num_tokens > 0, "sequence {} is empty", id.0);
-        let sequence =
-            Sequence { num_tokens, num_computed: 0, block_table: vec![], paused: false, sibling };
+        let sequence = Sequence {
+            client,
+            num_tokens,
+            num_computed: 0,
+            block_table: vec![],
+            paused: false,
+            sibling,
+        };
         assert!(!self.running.contains_key(&id), "sequence {} is running", id.0);
         assert!(self.waiting.insert(id, sequence).is_none(), "sequence {} waits already", id.0);
     }
@@ -109,10 +137,12 @@ impl Scheduler {
                 sequence.block_table.extend_from_slice(table);
                 sequence.num_computed = num_shared * self.config.block_size;
             }
+            self.last_admitted = sequence.client;
             let num_blocks = sequence.num_tokens.div_ceil(self.config.block_size);
             grow(&mut self.blocks, &mut sequence.block_table, num_blocks);
             self.running.insert(admitted.id, sequence);
         }
+        self.last_read = plan.last_read.unwrap_or(self.last_read);
         for chunk in &plan.chunks {
             let sequence = self.running.get_mut(&chunk.id).expect("a chunk's sequence runs");
             assert_eq!(sequence.num_computed, chunk.start, "a chunk starts where the last ended");
@@ -156,6 +186,11 @@ impl Scheduler {
     pub(crate) fn num_blocks_used(&self) -> usize {
         self.blocks.num_blocks() - self.blocks.num_free()
     }
+}
+
+/// How many clients come before this one, at most, when the `last` one has just had its turn.
+fn turns_until(client: ClientId, last: ClientId) -> u64 {
+    client.0.wrapping_sub(last.0).wrapping_sub(1)
 }
 
 /// Hands out blocks until a table has `num_blocks`.

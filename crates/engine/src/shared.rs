@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::{
     config::EngineConfig,
     error::{GenerationError, SubmitError},
+    queue::{ClientId, QueueRefusal, WaitingRoom},
     stats::EngineStats,
 };
 
@@ -20,7 +21,7 @@ use crate::{
 /// words each and are never held across work.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    queue: Mutex<Queue>,
+    queue: Mutex<WaitingRoom>,
     stats: Mutex<EngineStats>,
     /// Why the engine ended; set before `alive` turns false.
     end: Mutex<Option<GenerationError>>,
@@ -31,16 +32,10 @@ pub(crate) struct Shared {
     grace: Mutex<Option<Duration>>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    num_requests: usize,
-    num_tokens: usize,
-}
-
 impl Shared {
-    pub(crate) fn new(stats: EngineStats) -> Self {
+    pub(crate) fn new(stats: EngineStats, config: &EngineConfig) -> Self {
         Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(WaitingRoom::new(config.queue_bounds())),
             stats: Mutex::new(stats),
             end: Mutex::new(None),
             alive: watch::Sender::new(true),
@@ -52,34 +47,39 @@ impl Shared {
     /// Takes a place in the queue, which is given back when the ticket is dropped.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
+        client: ClientId,
         num_tokens: usize,
-        config: &EngineConfig,
     ) -> Result<QueueTicket, SubmitError> {
-        let mut queue = lock(&self.queue);
-        if queue.num_requests >= config.max_queued_requests.max(1) {
-            return Err(SubmitError::QueueFull {
-                num_waiting: queue.num_requests,
-                max_queued_requests: config.max_queued_requests,
-            });
-        }
-        if queue.num_requests > 0 && queue.num_tokens + num_tokens > config.max_queued_tokens {
-            return Err(SubmitError::QueueTokensFull {
-                num_queued_tokens: queue.num_tokens,
-                max_queued_tokens: config.max_queued_tokens,
-            });
-        }
-        queue.num_requests += 1;
-        queue.num_tokens += num_tokens;
-        Ok(QueueTicket { shared: Arc::clone(self), num_tokens })
+        let entered = lock(&self.queue).enter(client, num_tokens);
+        entered.map_err(|refusal| self.refuse(client, refusal))?;
+        Ok(QueueTicket { shared: Arc::clone(self), client, num_tokens })
+    }
+
+    /// Whether there is a place in the queue.
+    pub(crate) fn check_queue(&self, client: ClientId) -> Result<(), SubmitError> {
+        let checked = lock(&self.queue).check(client, 0);
+        checked.map_err(|refusal| self.refuse(client, refusal))
+    }
+
+    /// A refusal and when to come back: when everything that waits now should have begun, or as much
+    /// of it as comes before what the client itself has waiting.
+    pub(crate) fn refuse(&self, client: ClientId, refusal: QueueRefusal) -> SubmitError {
+        let queue = lock(&self.queue);
+        let num_before =
+            if refusal.is_clients_own() { queue.num_before(client) } else { queue.num_requests() };
+        drop(queue);
+        let interval = lock(&self.stats).queue_interval;
+        let wait = interval.saturating_mul(u32::try_from(num_before).unwrap_or(u32::MAX));
+        SubmitError::QueueFull { refusal, wait }
     }
 
     /// The figures of the latest step, with the queue as it is now.
     pub(crate) fn stats(&self) -> EngineStats {
         let mut stats = *lock(&self.stats);
         let queue = lock(&self.queue);
-        stats.num_waiting += queue.num_requests;
-        stats.num_queued_requests = queue.num_requests;
-        stats.num_queued_tokens = queue.num_tokens;
+        stats.num_waiting += queue.num_requests();
+        stats.num_queued_requests = queue.num_requests();
+        stats.num_queued_tokens = queue.num_tokens();
         stats
     }
 
@@ -132,14 +132,13 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct QueueTicket {
     shared: Arc<Shared>,
+    client: ClientId,
     num_tokens: usize,
 }
 
 impl Drop for QueueTicket {
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        queue.num_requests -= 1;
-        queue.num_tokens -= self.num_tokens;
+        lock(&self.shared.queue).leave(self.client, self.num_tokens);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The engine's live figures.
 
+use std::time::Duration;
+
 /// A snapshot of one engine, taken after its latest step.
 ///
 /// Every accepted request ends in exactly one of `num_finished`, `num_failed` and `num_cancelled`.
@@ -13,6 +15,8 @@ pub struct EngineStats {
     pub num_queued_requests: usize,
     /// Prompt tokens of the requests that wait for their first step.
     pub num_queued_tokens: usize,
+    /// Time between the first steps of two requests that wait, as far as the latest ones tell.
+    pub queue_interval: Duration,
     /// KV blocks that belong to a sequence.
     pub num_blocks_used: usize,
     /// KV blocks there are.

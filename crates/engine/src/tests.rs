@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole, on a model that is a hash, and what they share.
 
 mod equality;
+mod fairness;
 mod fake;
 mod lifecycle;
 mod rig;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use brisk_cache::{CacheConfig, CacheStats, Digest, EntryInfo, ResponseCache, Tenant};
-use brisk_engine::{EngineHandle, EngineStats, ModelInfo};
+use brisk_engine::{ClientId, EngineHandle, EngineStats, ModelInfo};
 use brisk_tokenizer::{ChatMessage, Specials};
 use tokio::task::spawn_blocking;
 
@@ -19,11 +19,12 @@ use crate::{
     history::{TokenCounts, trim},
     job::{Deadline, Input, Job},
     key::Partition,
-    prepare::{Workplaces, on_worker},
+    prepare::Workshop,
     replies::Replies,
     reply::{CacheReport, Origin, Reply},
     request::{ChatRequest, CompletionRequest, Message, Options, Role, TurnRequest},
     turn::{HistoryReport, OpenTurn},
+    workplaces::Workplaces,
 };
 
 /// Bytes of an unknown model's name that an error repeats.
@@ -76,7 +77,6 @@ pub struct ModelEntry {
 pub struct Gateway {
     engine: OnceLock<Attached>,
     config: GatewayConfig,
-    preparing: Arc<Workplaces>,
     replies: Option<Arc<Replies>>,
     conversations: Option<Arc<ConversationStore>>,
 }
@@ -84,6 +84,7 @@ pub struct Gateway {
 #[derive(Debug)]
 struct Attached {
     handle: EngineHandle,
+    preparing: Arc<Workplaces>,
     since: SystemTime,
     /// Everything about the engine that a kept reply depends on.
     identity: Box<[u8]>,
@@ -104,8 +105,7 @@ impl Gateway {
     /// A gateway whose engine comes later: until [`Gateway::attach`], requests fail with
     /// [`GatewayError::Loading`]. It keeps nothing.
     pub fn loading(config: GatewayConfig) -> Self {
-        let preparing = Arc::new(Workplaces::new(config.max_preparing));
-        Self { engine: OnceLock::new(), config, preparing, replies: None, conversations: None }
+        Self { engine: OnceLock::new(), config, replies: None, conversations: None }
     }
 
     /// A gateway that keeps replies and conversations; its engine comes later.
@@ -133,7 +133,9 @@ impl Gateway {
     /// `identity` stands for the model's bytes and the arithmetic that runs them: replies are kept
     /// under it, so two engines that may answer differently must not share one.
     pub fn attach(&self, engine: EngineHandle, identity: &[u8]) {
+        let bounds = engine.config().queue_bounds();
         let attached = Attached {
+            preparing: Arc::new(Workplaces::new(self.config.max_preparing, bounds)),
             since: SystemTime::now(),
             identity: identity.into(),
             clock_use: ClockUse::of(engine.chat_template().source()),
@@ -238,7 +240,7 @@ impl Gateway {
         let newest = Message { role: Role::User, content: message.clone() };
         let messages = system.into_iter().chain(earlier).chain([newest]).collect();
         let budget = prompt_budget(attached, &options, default_max_tokens, max_context_tokens);
-        let (messages, history) = self.trim(attached, messages, budget).await?;
+        let (messages, history) = trim_to(attached, options.tenant, messages, budget).await?;
         let input = Input::Chat { messages: Arc::new(messages), is_cleaned: true };
         let mut reply = self.answer(input, Some(default_max_tokens), options, started).await?;
         let store = Arc::clone(store);
@@ -370,8 +372,7 @@ impl Gateway {
         let max_prompt_tokens =
             self.config.max_contexts_per_request.saturating_mul(engine.model().max_model_len);
         let job = Job {
-            engine: engine.clone(),
-            preparing: Arc::clone(&self.preparing),
+            workshop: attached.workshop(tenant),
             input,
             params,
             num_choices,
@@ -399,29 +400,6 @@ impl Gateway {
         }
     }
 
-    /// Leaves the oldest turns out until the messages fit into `budget` tokens.
-    async fn trim(
-        &self,
-        attached: &Attached,
-        messages: Vec<Message>,
-        budget: usize,
-    ) -> Result<(Vec<Message>, HistoryReport), GatewayError> {
-        let (engine, counts) = (attached.handle.clone(), Arc::clone(&attached.token_counts));
-        let overhead = Arc::clone(&attached.overhead);
-        let max_waiting = engine.config().max_queued_requests;
-        on_worker(&self.preparing, max_waiting, move || {
-            let Overhead { per_message, base } = *overhead.get_or_init(|| Overhead::of(&engine));
-            let tokens_of = |text: &str| engine.tokenizer().encode(text, Specials::AsText).len();
-            let count =
-                |message: &Message| counts.count(message, |message| tokens_of(&message.content));
-            let trimmed = trim(messages, count, per_message, budget.saturating_sub(base));
-            let num_messages_left_out = trimmed.num_messages_left_out;
-            let num_tokens_left_out = trimmed.num_tokens_left_out;
-            (trimmed.messages, HistoryReport { num_messages_left_out, num_tokens_left_out })
-        })
-        .await
-    }
-
     fn conversations(&self) -> Result<&Arc<ConversationStore>, GatewayError> {
         self.conversations.as_ref().ok_or(GatewayError::NoConversations)
     }
@@ -439,6 +417,42 @@ impl Gateway {
             _ => Ok(attached),
         }
     }
+}
+
+impl Attached {
+    /// Where prompts of this tenant are prepared.
+    fn workshop(&self, tenant: Tenant) -> Workshop {
+        let places = Arc::clone(&self.preparing);
+        Workshop { places, engine: self.handle.clone(), client: client_of(tenant) }
+    }
+}
+
+/// The number under which the engine knows a tenant: a part of an identifier that no client chooses.
+fn client_of(tenant: Tenant) -> ClientId {
+    let [a, b, c, d, e, f, g, h, ..] = *tenant.as_bytes();
+    ClientId(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
+/// Leaves the oldest turns out until the messages fit into `budget` tokens.
+async fn trim_to(
+    attached: &Attached,
+    tenant: Tenant,
+    messages: Vec<Message>,
+    budget: usize,
+) -> Result<(Vec<Message>, HistoryReport), GatewayError> {
+    let counts = Arc::clone(&attached.token_counts);
+    let overhead = Arc::clone(&attached.overhead);
+    let work = move |engine: &EngineHandle| {
+        let Overhead { per_message, base } = *overhead.get_or_init(|| Overhead::of(engine));
+        let tokens_of = |text: &str| engine.tokenizer().encode(text, Specials::AsText).len();
+        let count =
+            |message: &Message| counts.count(message, |message| tokens_of(&message.content));
+        let trimmed = trim(messages, count, per_message, budget.saturating_sub(base));
+        let num_messages_left_out = trimmed.num_messages_left_out;
+        let num_tokens_left_out = trimmed.num_tokens_left_out;
+        (trimmed.messages, HistoryReport { num_messages_left_out, num_tokens_left_out })
+    };
+    attached.workshop(tenant).run(work).await
 }
 
 /// Tokens that a conversation's prompt may have: what the reply leaves of the context.

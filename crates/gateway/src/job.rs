@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use brisk_engine::{EngineHandle, GenerationError, GenerationRequest, SamplingParams, SubmitError};
+use brisk_engine::{GenerationError, GenerationRequest, SamplingParams};
 
 use crate::{
     cleaning::Cleaner,
     error::GatewayError,
     generation::{Generation, Source, ms_since},
-    prepare::{Prepared, Workplaces, chat_prompt, raw_prompts},
+    prepare::{Prepared, Workshop, chat_prompt, raw_prompts},
     request::{Message, Prompt},
 };
 
@@ -21,8 +21,7 @@ const HOLD_BACK_TOKENS: usize = 32;
 /// What to generate.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    pub(crate) engine: EngineHandle,
-    pub(crate) preparing: Arc<Workplaces>,
+    pub(crate) workshop: Workshop,
     pub(crate) input: Input,
     pub(crate) params: SamplingParams,
     pub(crate) num_choices: usize,
@@ -64,15 +63,16 @@ impl Job {
     /// Everything that is known to be wrong before the first token.
     pub(crate) async fn begin(&self) -> Result<Generation, GatewayError> {
         let started = Instant::now();
-        self.admit()?;
-        let engine = &self.engine;
+        let Workshop { engine, client, .. } = &self.workshop;
+        // What the queue would refuse is refused here, before any work goes into its prompt.
+        engine.check_queue(*client)?;
         let prompts = match &self.input {
             Input::Chat { messages, .. } => {
-                vec![chat_prompt(&self.preparing, engine, Arc::clone(messages)).await?]
+                vec![chat_prompt(&self.workshop, Arc::clone(messages)).await?]
             }
             Input::Raw { prompts, echo } => {
                 let (prompts, max_tokens) = (Arc::clone(prompts), self.max_prompt_tokens);
-                raw_prompts(&self.preparing, engine, prompts, *echo, max_tokens).await?
+                raw_prompts(&self.workshop, prompts, *echo, max_tokens).await?
             }
         };
         let tokenize_ms = ms_since(started);
@@ -88,7 +88,9 @@ impl Job {
                 params.soft_max_tokens = params.soft_max_tokens.map(|soft| soft.min(max_tokens));
             }
             let (num_choices, num_prompt_tokens) = (self.num_choices, tokens.len());
-            let request = GenerationRequest { prompt: tokens, params, num_choices, deadline };
+            let client = *client;
+            let request =
+                GenerationRequest { prompt: tokens, params, num_choices, deadline, client };
             // An error drops the sources so far, which cancels them.
             sources.push(Source { stream: engine.submit(request)?, num_prompt_tokens, echo });
         }
@@ -102,19 +104,6 @@ impl Job {
             generation.clean((0..self.num_choices).map(|_| Cleaner::new(hold_from)).collect());
         }
         Ok(generation)
-    }
-
-    /// A request that the queue would refuse is refused here, before any work goes into its prompt.
-    fn admit(&self) -> Result<(), GatewayError> {
-        if !self.engine.is_accepting() {
-            return Err(SubmitError::ShuttingDown.into());
-        }
-        let num_waiting = self.engine.stats().num_queued_requests;
-        let max_queued_requests = self.engine.config().max_queued_requests;
-        if num_waiting >= max_queued_requests {
-            return Err(SubmitError::QueueFull { num_waiting, max_queued_requests }.into());
-        }
-        Ok(())
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn key(job: &Job, partition: Partition<'_>) -> Key {
     hasher.field("identity", identity);
     hasher.field("normalized", &[u8::from(is_normalized)]);
     // A reply without a number of tokens of its own ends with the context.
-    hasher.field("max_model_len", &number(job.engine.model().max_model_len));
+    hasher.field("max_model_len", &number(job.workshop.engine.model().max_model_len));
     hash_params(&mut hasher, &job.params);
     hasher.field("num_choices", &number(job.num_choices));
     hasher.field("default_max_tokens", &optional(job.default_max_tokens));

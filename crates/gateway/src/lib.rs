@@ -23,13 +23,15 @@ mod replies;
 mod reply;
 mod request;
 mod turn;
+mod workplaces;
 
 pub use brisk_cache::{
     BreakerState, CacheConfig, CacheError, CacheStats, Digest, DiskConfig, EntryInfo,
     NotEverywhere, RedisConfig, Secret, Tenant, Tier, TierErrors,
 };
 pub use brisk_engine::{
-    EngineHandle, EngineStats, FinishReason, GenerationError, SamplingParams, SubmitError,
+    EngineHandle, EngineStats, FinishReason, GenerationError, QueueRefusal, SamplingParams,
+    SubmitError,
 };
 pub use conversations::{ConversationConfig, ConversationError, ConversationInfo, StoredMessage};
 pub use error::{GatewayError, OpenError};

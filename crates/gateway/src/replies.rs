@@ -74,7 +74,7 @@ impl Replies {
             lookup_ms: ms_since(looked_up),
             ..CacheReport::default()
         };
-        let engine = job.engine.clone();
+        let engine = job.workshop.engine.clone();
         let (num_choices, deadline) = (job.num_choices_in_all(), job.deadline.take());
         // Who has wishes about what is kept shares with nobody, for a shared reply is kept or not for all.
         let may_share = cache.read && cache.write && cache.ttl.is_none();
@@ -151,7 +151,7 @@ fn replay(
         lookup_ms: ms_since(looked_up),
     };
     let origin = Origin::Replay(Replay::new(hit.entry, cache.replay_pace));
-    Reply::new(job.engine.clone(), origin, job.num_choices_in_all(), started, report)
+    Reply::new(job.workshop.engine.clone(), origin, job.num_choices_in_all(), started, report)
 }
 
 /// The beginning of the question, for lists of entries.

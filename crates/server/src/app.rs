@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use brisk_gateway::{Gateway, GatewayError};
+use brisk_gateway::Gateway;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
@@ -24,16 +24,15 @@ use crate::{
     cache_admin, chat, completions, compression,
     config::ServerConfig,
     conversations,
-    error::{ApiError, HttpError},
+    error::HttpError,
     health,
     host::{self, HostRule},
     markdown,
     metrics::Metrics,
-    models, observe, openapi, performance, web,
+    models, observe,
+    open_requests::OpenRequests,
+    openapi, performance, web,
 };
-
-/// The longest delay that a `Retry-After` asks for.
-const MAX_RETRY_AFTER_S: f64 = 60.0;
 
 /// The state behind all routes.
 #[derive(Debug)]
@@ -43,14 +42,18 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     pub(crate) hosts: HostRule,
     pub(crate) metrics: Metrics,
+    /// None where there is one client at most.
+    pub(crate) open_requests: Option<Arc<OpenRequests>>,
     draining: AtomicBool,
 }
 
 impl App {
     pub(crate) fn new(gateway: Arc<Gateway>, config: ServerConfig, address: SocketAddr) -> Self {
+        let is_shared = config.num_clients() > 1;
         Self {
             gateway,
             keys: Keys::new(&config.api_keys),
+            open_requests: is_shared.then(|| Arc::new(OpenRequests::new(config.max_connections))),
             hosts: HostRule::new(address, &config.allowed_hosts),
             metrics: Metrics::default(),
             draining: AtomicBool::new(false),
@@ -65,25 +68,6 @@ impl App {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
-    }
-
-    /// A gateway's error as a reply; those that pass by themselves say when to come back.
-    pub(crate) fn error(&self, error: &GatewayError) -> ApiError {
-        let mut error = ApiError::from(error);
-        if error.is_temporary {
-            error.retry_after_s = Some(self.retry_after_s());
-        }
-        error
-    }
-
-    /// When a place in the queue should be free: the mean duration of a request, for each one that
-    /// waits, shared by those that run; with some jitter, so that clients do not return together.
-    fn retry_after_s(&self) -> u32 {
-        let stats = self.gateway.stats();
-        let num_before = stats.num_queued_requests as f64 + 1.0;
-        let wait_s = self.metrics.mean_request_s() * num_before / stats.num_running.max(1) as f64;
-        let jitter = 1.0 + 0.25 * observe::random_fraction();
-        (wait_s * jitter).ceil().clamp(1.0, MAX_RETRY_AFTER_S) as u32
     }
 }
 

@@ -144,7 +144,7 @@ pub(crate) async fn chat(
     let stream = wire.stream;
     let turn = turn_request(wire, caller, &door.app.config.assistant)?;
     let reply = door.app.gateway.converse(turn).await;
-    let reply = reply.map_err(|error| door.app.error(&error))?;
+    let reply = reply.map_err(|error| ApiError::from(&error))?;
     door.answer(reply, stream, started).await
 }
 
@@ -158,7 +158,7 @@ async fn ask(
     let started = Instant::now();
     let question = query_request(wire, caller, &door.app.config.assistant)?;
     let reply = door.app.gateway.chat(question).await;
-    let reply = reply.map_err(|error| door.app.error(&error))?;
+    let reply = reply.map_err(|error| ApiError::from(&error))?;
     door.answer(reply, stream, started).await
 }
 

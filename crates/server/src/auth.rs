@@ -14,7 +14,9 @@ use subtle::{Choice, ConstantTimeEq};
 use crate::{
     app::App,
     error::{ApiError, HttpError},
-    health, web,
+    health,
+    observe::Record,
+    web,
 };
 
 /// Digests of the keys. Comparing digests takes the same time however much of a key is right, and
@@ -87,6 +89,11 @@ pub(crate) async fn check(
     if !health::OPEN_PATHS.contains(&path) && !web::is_asset(path) {
         // Who may pass without a key is nobody, and its handlers ask for no tenant.
         let tenant = app.keys.check(request.headers())?;
+        if let (Some(open), Some(record)) =
+            (&app.open_requests, request.extensions().get::<Arc<Record>>())
+        {
+            record.set_open(open.open(tenant)?);
+        }
         request.extensions_mut().insert(tenant);
     }
     Ok(next.run(request).await)

@@ -88,7 +88,7 @@ pub(crate) async fn remove(
 ) -> Result<Json<CacheEntryDone>, ApiError> {
     let slot = slot(key)?;
     let was_kept = app.gateway.cache_remove(tenant, &slot).await;
-    if !was_kept.map_err(|error| app.error(&error))? {
+    if !was_kept.map_err(|error| ApiError::from(&error))? {
         return Err(HttpError::UnknownCacheEntry.into());
     }
     Ok(Json(CacheEntryDone { key: hex(&slot), done: "deleted" }))
@@ -123,7 +123,7 @@ pub(crate) async fn report(
     let CacheReportRequest { reason } =
         body::read_json(&app, request, CacheReportRequest::read).await?;
     let was_kept = app.gateway.cache_report_bad(tenant, &slot).await;
-    if !was_kept.map_err(|error| app.error(&error))? {
+    if !was_kept.map_err(|error| ApiError::from(&error))? {
         return Err(HttpError::UnknownCacheEntry.into());
     }
     let key = hex(&slot);
@@ -148,7 +148,7 @@ pub(crate) async fn flush(
     State(app): State<Arc<App>>,
     Extension(tenant): Extension<Tenant>,
 ) -> Result<Json<CacheFlushed>, ApiError> {
-    app.gateway.cache_flush(tenant).await.map_err(|error| app.error(&error))?;
+    app.gateway.cache_flush(tenant).await.map_err(|error| ApiError::from(&error))?;
     Ok(Json(CacheFlushed { flushed: true }))
 }
 

@@ -73,7 +73,7 @@ pub(crate) async fn create(
     let (stream, include_usage) = (wire.stream, wire.stream_options.include_usage);
     let with_logprobs = wire.logprobs;
     let reply = app.gateway.chat(chat_request(wire, caller)?).await;
-    let mut reply = reply.map_err(|error| app.error(&error))?;
+    let mut reply = reply.map_err(|error| ApiError::from(&error))?;
     let report = *reply.cache();
     if !stream {
         reply.in_one_piece();

@@ -71,7 +71,7 @@ pub(crate) async fn create(
     let (stream, include_usage) = (wire.stream, wire.stream_options.include_usage);
     let with_logprobs = wire.logprobs.is_some();
     let reply = app.gateway.complete(completion_request(wire, caller)?).await;
-    let mut reply = reply.map_err(|error| app.error(&error))?;
+    let mut reply = reply.map_err(|error| ApiError::from(&error))?;
     let report = *reply.cache();
     if !stream {
         reply.in_one_piece();

@@ -1,6 +1,6 @@
 //! The server's bounds and keys, checked before the first connection.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, time::Duration};
 
 use thiserror::Error;
 
@@ -98,6 +98,11 @@ pub enum ConfigError {
 }
 
 impl ServerConfig {
+    /// Clients that the server tells apart: one for each key, or all as one.
+    pub(crate) fn num_clients(&self) -> usize {
+        self.api_keys.iter().collect::<HashSet<_>>().len().max(1)
+    }
+
     /// Whether this may be served on `address`.
     ///
     /// # Errors

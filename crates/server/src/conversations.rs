@@ -48,7 +48,7 @@ pub(crate) async fn list(
 ) -> Result<Json<ConversationList>, ApiError> {
     let paging = paging::read(pairs, Some("after"))?;
     let found = app.gateway.list_conversations(tenant, paging.limit, paging.cursor).await;
-    let found = found.map_err(|error| app.error(&error))?;
+    let found = found.map_err(|error| ApiError::from(&error))?;
     let is_full = found.len() >= paging.limit;
     let next = found.last().filter(|_| is_full).map(|last| last.user_id.clone());
     Ok(Json(ConversationList { conversations: found.into_iter().map(summary).collect(), next }))
@@ -88,7 +88,7 @@ pub(crate) async fn show(
     let paging = paging::read(pairs, Some("before"))?;
     let before = paging.cursor.map(|text| number(&text)).transpose()?;
     let found = app.gateway.read_conversation(tenant, &user_id, paging.limit, before).await;
-    let found = found.map_err(|error| app.error(&error))?;
+    let found = found.map_err(|error| ApiError::from(&error))?;
     let found = found.ok_or(HttpError::UnknownConversation)?;
     // Numbers begin with 1, so nothing comes before it.
     let next = found.first().map(|first| first.number).filter(|number| *number > 1);
@@ -123,7 +123,7 @@ pub(crate) async fn delete(
 ) -> Result<Json<ConversationDeleted>, ApiError> {
     let user_id = known(user_id)?;
     let deleted = app.gateway.delete_conversation(tenant, &user_id).await;
-    if !deleted.map_err(|error| app.error(&error))? {
+    if !deleted.map_err(|error| ApiError::from(&error))? {
         return Err(HttpError::UnknownConversation.into());
     }
     Ok(Json(ConversationDeleted { user_id, deleted: true }))

@@ -3,13 +3,18 @@
 //! The matches have no `_` arm: a new way to fail does not compile until it is decided here whose
 //! move it is. 4xx is the caller's, 429 and 503 pass by themselves, 5xx is ours.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use brisk_api::{CACHE_CONTROL_FIELD, ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError};
 use brisk_gateway::{ConversationError, GatewayError, GenerationError, SubmitError};
 use http::{HeaderValue, StatusCode, header};
 use thiserror::Error;
 
-use crate::head::{HeadFault, MAX_HEADER_BYTES, MAX_HEADERS, MAX_REQUEST_LINE_BYTES};
+use crate::{
+    head::{HeadFault, MAX_HEADER_BYTES, MAX_HEADERS, MAX_REQUEST_LINE_BYTES},
+    observe,
+};
 
 /// An error as a client sees it.
 #[derive(Clone, Debug)]
@@ -21,10 +26,8 @@ pub(crate) struct ApiError {
     pub(crate) code: &'static str,
     pub(crate) param: Option<String>,
     pub(crate) message: String,
-    /// Whether the same request may succeed later.
-    pub(crate) is_temporary: bool,
-    /// Seconds for `Retry-After`.
-    pub(crate) retry_after_s: Option<u32>,
+    /// When the same request may succeed, if it may.
+    pub(crate) retry_after: Option<Duration>,
     /// What the log says and the client does not.
     pub(crate) internal: Option<String>,
 }
@@ -66,23 +69,33 @@ pub(crate) enum HttpError {
     TextTooLarge { num_bytes: usize, max_bytes: usize },
     #[error("{max_listeners} others watch the figures already")]
     TooManyListeners { max_listeners: usize },
+    #[error("{num_open} requests of this key are open, {num_free} places are for others")]
+    TooManyOpen { num_open: usize, num_free: usize },
     #[error("the server is stopping")]
     Stopping,
     #[error("the server failed to answer; the request id leads to the log line that says why")]
     Panicked,
 }
 
-/// When somebody who watches may have gone, or a server that stops may be back.
-const WATCH_AGAIN_S: u32 = 5;
+/// When a model may be loaded, a store may answer, somebody who watches may have gone, or a server that
+/// stops may be back.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// When one of a key's own requests may have ended.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+/// The longest delay that a `Retry-After` asks for.
+const MAX_RETRY_AFTER_S: f64 = 60.0;
+/// Share of a delay by which it varies, so that clients do not return together.
+const RETRY_JITTER: f64 = 0.1;
 
 const INVALID: &str = "invalid_request_error";
 const OVERLOADED: &str = "overloaded_error";
+const RATE_LIMIT: &str = "rate_limit_error";
 const SERVER: &str = "server_error";
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
-        let (param, retry_after_s, internal) = (None, None, None);
-        Self { status, kind, code, param, message, is_temporary: false, retry_after_s, internal }
+        let (param, retry_after, internal) = (None, None, None);
+        Self { status, kind, code, param, message, retry_after, internal }
     }
 
     fn invalid(code: &'static str, message: String) -> Self {
@@ -91,7 +104,7 @@ impl ApiError {
 
     fn temporary(code: &'static str, message: String) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, code, message);
-        Self { is_temporary: true, ..error }
+        Self { retry_after: Some(TRY_AGAIN), ..error }
     }
 
     /// Our fault: the client learns that, the log learns why.
@@ -204,8 +217,14 @@ impl From<&SubmitError> for ApiError {
             SubmitError::InvalidParam { param, .. } => {
                 Self::invalid("invalid_value", message).about(*param)
             }
-            SubmitError::QueueFull { .. } | SubmitError::QueueTokensFull { .. } => {
-                Self::temporary("queue_full", message)
+            SubmitError::QueueFull { refusal, wait } => {
+                let error = Self::temporary("queue_full", message);
+                let error = Self { retry_after: Some(*wait), ..error };
+                if !refusal.is_clients_own() {
+                    return error;
+                }
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Self { status, kind: RATE_LIMIT, code: "rate_limit_exceeded", ..error }
             }
             SubmitError::ShuttingDown => Self::temporary("shutting_down", message),
         }
@@ -261,13 +280,13 @@ impl From<&HttpError> for ApiError {
             HttpError::BodyBroken => with(StatusCode::BAD_REQUEST, "body_broken"),
             HttpError::BadTimeout { .. } => with(StatusCode::BAD_REQUEST, "invalid_value"),
             HttpError::TooManyListeners { .. } => {
-                let retry_after_s = Some(WATCH_AGAIN_S);
-                Self { retry_after_s, ..Self::temporary("too_many_listeners", error.to_string()) }
+                Self::temporary("too_many_listeners", error.to_string())
             }
-            HttpError::Stopping => {
-                let retry_after_s = Some(WATCH_AGAIN_S);
-                Self { retry_after_s, ..Self::temporary("shutting_down", error.to_string()) }
+            HttpError::TooManyOpen { .. } => {
+                let error = with(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded");
+                Self { kind: RATE_LIMIT, retry_after: Some(OPEN_AGAIN), ..error }
             }
+            HttpError::Stopping => Self::temporary("shutting_down", error.to_string()),
             HttpError::Panicked => {
                 let error = with(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
                 Self { kind: SERVER, ..error }
@@ -351,6 +370,11 @@ impl IntoResponse for HttpError {
     }
 }
 
+/// Whole seconds for `Retry-After`, rounded up.
+fn retry_after_s(wait: Duration, jitter: f64) -> u32 {
+    (wait.as_secs_f64() * (1.0 + jitter)).ceil().clamp(1.0, MAX_RETRY_AFTER_S) as u32
+}
+
 /// What the log line of a failed request says; the observer takes it from the response.
 #[derive(Clone, Debug)]
 pub(crate) struct LoggedError {
@@ -363,8 +387,9 @@ impl IntoResponse for ApiError {
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (self.status, json, self.json()).into_response();
         let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+        if let Some(wait) = self.retry_after {
+            let jitter = RETRY_JITTER * (2.0 * observe::random_fraction() - 1.0);
+            headers.insert(header::RETRY_AFTER, retry_after_s(wait, jitter).into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -372,5 +397,41 @@ impl IntoResponse for ApiError {
         let logged = LoggedError { code: self.code, internal: self.internal };
         response.extensions_mut().insert(logged);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brisk_gateway::QueueRefusal;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_whole_seconds_rounded_up_and_bounded() {
+        for (ms, jitter, expected) in [
+            (0, 0.0, 1),
+            (1000, 0.0, 1),
+            (1001, 0.0, 2),
+            (8500, 0.0, 9),
+            (20_000, 0.1, 22),
+            (20_000, -0.1, 18),
+            (3_600_000, 0.1, 60),
+        ] {
+            assert_eq!(retry_after_s(Duration::from_millis(ms), jitter), expected, "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_full_server_is_503_and_a_full_share_429() {
+        let wait = Duration::from_secs(7);
+        for (refusal, expected) in [
+            (QueueRefusal::Full { num_waiting: 8, max_waiting: 8 }, 503),
+            (QueueRefusal::TokensFull { num_tokens: 8, max_tokens: 8 }, 503),
+            (QueueRefusal::ClientFull { num_waiting: 4, num_free: 4 }, 429),
+            (QueueRefusal::ClientTokensFull { num_tokens: 4, num_free_tokens: 4 }, 429),
+        ] {
+            let error = ApiError::from(&SubmitError::QueueFull { refusal, wait });
+            assert_eq!((error.status.as_u16(), error.retry_after), (expected, Some(wait)));
+        }
     }
 }

@@ -29,6 +29,7 @@ mod markdown;
 mod metrics;
 mod models;
 mod observe;
+mod open_requests;
 mod openapi;
 mod paging;
 mod performance;

@@ -27,10 +27,6 @@ use self::{
     samples::Samples,
 };
 
-/// What a request is taken to last before the first one has ended.
-const FIRST_GUESS_S: f64 = 2.0;
-/// Weight of the newest request in the running mean.
-const MEAN_WEIGHT: f64 = 0.1;
 const NUM_STATUSES: usize = CacheStatus::ALL.len();
 const NUM_ENDPOINTS: usize = Endpoint::ALL.len();
 /// Where a reply came from that was not kept.
@@ -56,8 +52,6 @@ pub(crate) struct Metrics {
     num_cached_tokens: AtomicU64,
     num_completion_tokens: AtomicU64,
     inference_nanos: AtomicU64,
-    /// Running mean of a generated reply's seconds; bits of a double, 0 while unknown.
-    mean_request_s: AtomicU64,
     responses: Responses,
     pub(crate) histograms: Histograms,
     pub(crate) times: Times,
@@ -158,7 +152,6 @@ impl Default for Metrics {
             num_cached_tokens: AtomicU64::new(0),
             num_completion_tokens: AtomicU64::new(0),
             inference_nanos: AtomicU64::new(0),
-            mean_request_s: AtomicU64::new(0),
             responses: Responses::default(),
             histograms: Histograms::default(),
             times: Times::default(),
@@ -270,12 +263,6 @@ impl Metrics {
         add(&self.num_cached_tokens, summary.num_cached_tokens as u64);
         add(&self.num_completion_tokens, summary.num_completion_tokens as u64);
         add(&self.inference_nanos, (inference_s * 1e9) as u64);
-        let mean = match self.mean_request_s.load(Ordering::Relaxed) {
-            0 => seconds,
-            bits => f64::from_bits(bits) * (1.0 - MEAN_WEIGHT) + seconds * MEAN_WEIGHT,
-        };
-        // Two requests that end together may lose one of the two; the mean does not mind.
-        self.mean_request_s.store(mean.to_bits(), Ordering::Relaxed);
     }
 
     fn observe_phase(&self, phase: Phase, ms: f64) {
@@ -303,14 +290,6 @@ impl Metrics {
     /// A response that was sent, given up or never begun (499).
     pub(crate) fn count_response(&self, route: &str, status: u16) {
         self.responses.count(route, status);
-    }
-
-    /// How long generating takes, by the latest requests.
-    pub(crate) fn mean_request_s(&self) -> f64 {
-        match self.mean_request_s.load(Ordering::Relaxed) {
-            0 => FIRST_GUESS_S,
-            bits => f64::from_bits(bits),
-        }
     }
 
     /// Seconds since the server began.

@@ -50,7 +50,7 @@ pub(crate) async fn retrieve(
     // A name that is no text is no model's.
     let model = model.map_or_else(|_| String::new(), |Path(model)| model);
     let entry = app.gateway.models().into_iter().find(|entry| entry.name == model);
-    let unknown = || app.error(&GatewayError::UnknownModel { model: clip(&model) });
+    let unknown = || ApiError::from(&GatewayError::UnknownModel { model: clip(&model) });
     Ok(Json(card(entry.ok_or_else(unknown)?)))
 }
 

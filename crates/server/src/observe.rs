@@ -29,6 +29,7 @@ use crate::{
     connection_state::{ConnectionState, End},
     error::{ApiError, LoggedError},
     metrics::{endpoint::Endpoint, tier_name},
+    open_requests::OpenRequest,
 };
 
 /// The response header that carries the request's id.
@@ -72,6 +73,8 @@ pub(crate) struct Record {
     /// The error that ended a stream after its first byte.
     stream_error: OnceLock<LoggedError>,
     is_large: AtomicBool,
+    /// Counts the request among the open ones of its key, until it is over.
+    open: OnceLock<OpenRequest>,
 }
 
 impl Record {
@@ -82,6 +85,7 @@ impl Record {
             summary: OnceLock::new(),
             stream_error: OnceLock::new(),
             is_large: AtomicBool::new(false),
+            open: OnceLock::new(),
         }
     }
 
@@ -103,6 +107,10 @@ impl Record {
     /// The body was large, and so is what was made of it.
     pub(crate) fn set_large(&self) {
         self.is_large.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_open(&self, open: OpenRequest) {
+        let _ = self.open.set(open);
     }
 
     pub(crate) fn set_stream_error(&self, error: LoggedError) {

@@ -131,13 +131,13 @@ impl TrackedReply {
             }
             Err(error) => {
                 self.count_unfinished(true);
-                let error = self.app.error(error);
+                let error = ApiError::from(error);
                 let (code, internal) = (error.code, error.internal.clone());
                 self.record.set_stream_error(LoggedError { code, internal });
                 return Err(error);
             }
         }
-        event.map_err(|error| self.app.error(&error))
+        event.map_err(|error| ApiError::from(&error))
     }
 
     fn track_token(&mut self, choice: usize) {

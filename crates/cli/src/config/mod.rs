@@ -6,7 +6,7 @@ mod sources;
 mod values;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -62,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) max_num_batched_tokens: usize,
     pub(crate) max_num_seqs: usize,
     pub(crate) max_queued_requests: usize,
+    pub(crate) max_step_time: Duration,
     pub(crate) kv_cache_bytes: Option<u64>,
     pub(crate) kv_cache_type: KvType,
     pub(crate) address: SocketAddr,
@@ -109,6 +110,7 @@ impl Config {
             max_num_batched_tokens: count(&s::MAX_NUM_BATCHED_TOKENS)?,
             max_num_seqs: count(&s::MAX_NUM_SEQS)?,
             max_queued_requests: count(&s::MAX_QUEUED_REQUESTS)?,
+            max_step_time: raw.duration(&s::MAX_STEP_TIME)?,
             kv_cache_bytes: raw.number(&s::KV_CACHE_BYTES)?,
             // Every word of the choice is a type.
             kv_cache_type: raw
@@ -149,6 +151,11 @@ impl Config {
             log_level: raw.text(&s::LOG_LEVEL)?.unwrap_or_default(),
             log_json: raw.text(&s::LOG_FORMAT)?.as_deref() == Some("json"),
         })
+    }
+
+    /// Clients that a server tells apart: one for each key, or all as one.
+    pub(crate) fn num_clients(&self) -> usize {
+        self.api_keys.iter().collect::<BTreeSet<_>>().len().max(1)
     }
 
     /// Refuses to serve other machines without a key.

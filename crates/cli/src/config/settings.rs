@@ -169,7 +169,19 @@ pub(crate) const MAX_QUEUED_REQUESTS: Setting = Setting {
     kind: Kind::Number { min: 1, max: 1 << 16 },
     default: DefaultValue::Is("64"),
     group: Group::Engine,
-    doc: "Requests that may wait for their turn; more are answered 503 with Retry-After.",
+    doc: "Requests that may wait for their turn; more are answered 503 with Retry-After. Of several \
+          API keys, one may hold as many places as are still free, and gets 429 beyond.",
+};
+
+pub(crate) const MAX_STEP_TIME: Setting = Setting {
+    name: "max_step_time",
+    aliases: &[],
+    env_aliases: &[],
+    kind: Kind::Duration { min_ms: 1, max_ms: 60 * SECOND_MS },
+    default: DefaultValue::Is("100ms"),
+    group: Group::Engine,
+    doc: "Time that a step should take while replies are generated; prompts are read in pieces that \
+          fit, of 16 tokens at least. Shorter keeps streams even, longer reads prompts sooner.",
 };
 
 pub(crate) const KV_CACHE_BYTES: Setting = Setting {
@@ -332,7 +344,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// Every setting, in the order of the reference page.
-pub(crate) const ALL: [&Setting; 42] = [
+pub(crate) const ALL: [&Setting; 43] = [
     &MODEL,
     &MODEL_NAME,
     &THREADS,
@@ -341,6 +353,7 @@ pub(crate) const ALL: [&Setting; 42] = [
     &MAX_NUM_BATCHED_TOKENS,
     &MAX_NUM_SEQS,
     &MAX_QUEUED_REQUESTS,
+    &MAX_STEP_TIME,
     &KV_CACHE_BYTES,
     &KV_CACHE_TYPE,
     &HOST,

@@ -1,21 +1,23 @@
 //! Rows of scripts: what is done to a scheduler, and the plans or free blocks that follow.
 //!
-//! `blocks 4 of 16` there are; `seqs`, `budget`, `beside` set the caps; `add 1:32` puts a sequence
-//! of 32 tokens among the waiting, `add 2:32 like 1` one with the prompt of 1; `step` plans, applies
+//! `blocks 4 of 16` there are; `seqs`, `budget` set the caps; with `fits 40`, so many prompt tokens
+//! fit into a step that is not to last; `add 1:32` puts a sequence of 32 tokens among the waiting,
+//! `add 2:32 like 1` one with the prompt of 1, `add 2:32 by 7` one of client 7; `step` plans, applies
 //! and appends a token where one is sampled; `pause`, `resume`, `finish` do as they say.
 
 use super::*;
+use crate::{pace::Pace, tests::Chance};
 
 /// Runs a script; gives what each `step` planned and the free blocks after every command.
 fn run(script: &str) -> (Vec<String>, Vec<String>) {
     let mut config = SchedulerConfig {
         max_num_seqs: 8,
         max_num_batched_tokens: 512,
-        max_prefill_tokens_beside_decodes: 512,
         num_blocks: 0,
         block_size: 0,
     };
     let mut scheduler: Option<Scheduler> = None;
+    let mut pace = Pace::of(512.0, 0.0, 1.0);
     let (mut plans, mut free) = (vec![], vec![]);
     for command in script.split("; ") {
         let words: Vec<&str> = command.split([' ', ':']).collect();
@@ -25,21 +27,23 @@ fn run(script: &str) -> (Vec<String>, Vec<String>) {
             "blocks" => (config.num_blocks, config.block_size) = (number(1), number(3)),
             "seqs" => config.max_num_seqs = number(1),
             "budget" => config.max_num_batched_tokens = number(1),
-            "beside" => config.max_prefill_tokens_beside_decodes = number(1),
+            "fits" => pace = Pace::of(number(1) as f64, 0.0, 1.0),
             _ => {}
         }
-        if ["blocks", "seqs", "budget", "beside"].contains(&words[0]) {
+        if ["blocks", "seqs", "budget", "fits"].contains(&words[0]) {
             continue;
         }
         let scheduler = scheduler.get_or_insert_with(|| Scheduler::new(config));
         match words[0] {
             "add" => {
-                let sibling =
-                    (words.len() > 3).then(|| Sibling { id: id(4), num_prompt_tokens: number(2) });
-                scheduler.add(id(1), number(2), sibling);
+                let what = words.get(3).copied();
+                let client = ClientId(if what == Some("by") { number(4) as u64 } else { 0 });
+                let sibling = (what == Some("like"))
+                    .then(|| Sibling { id: id(4), num_prompt_tokens: number(2) });
+                scheduler.add(id(1), client, number(2), sibling);
             }
             "step" => {
-                let plan = scheduler.plan();
+                let plan = scheduler.plan(&pace);
                 scheduler.apply(&plan);
                 let sampled = plan.chunks.iter().filter(|it| it.is_last);
                 sampled.for_each(|it| scheduler.append_token(it.id));
@@ -85,16 +89,130 @@ fn prefill_is_cut_into_chunks_and_ends_with_a_token() {
 }
 
 #[test]
-fn a_prefill_beside_decodes_takes_smaller_chunks() {
+fn a_prefill_beside_decodes_takes_pieces_that_fit_into_the_time() {
     check_plans(
-        "blocks 9 of 16; beside 8; add 1:3; step; add 2:20; step; step; step; step",
+        "blocks 9 of 16; fits 50; add 1:3; step; add 2:90; step; step; step; step",
         &[
             "admit 1; run 1 0..3!",
-            "admit 2; run 1 3..4!, 2 0..8",
-            "run 1 4..5!, 2 8..16",
-            "run 1 5..6!, 2 16..20!",
-            "run 1 6..7!, 2 20..21!",
+            // Whole columns of the kernels: 24 of one half of the time, 24 of what is left.
+            "admit 2; run 1 3..4!, 2 0..48",
+            "run 1 4..5!, 2 48..90!",
+            "run 1 5..6!, 2 90..91!",
+            "run 1 6..7!, 2 91..92!",
         ],
+    );
+    // However slow the machine, it gets on.
+    check_plans(
+        "blocks 9 of 16; fits 0; add 1:3; step; add 2:20; step; step",
+        &["admit 1; run 1 0..3!", "admit 2; run 1 3..4!, 2 0..16", "run 1 4..5!, 2 16..20!"],
+    );
+}
+
+#[test]
+fn while_nobody_waits_for_a_token_a_prefill_takes_all() {
+    check_plans(
+        "blocks 99 of 16; budget 200; fits 20; add 1:500; step; pause 1; add 2:300; step",
+        &["admit 1; run 1 0..200", "admit 2; run 2 0..200"],
+    );
+    // Of two long prompts neither could have its token soon, so steps are long.
+    check_plans(
+        "blocks 99 of 16; budget 200; fits 20; add 1:500; add 2:600; step; step; step",
+        &["admit 1; run 1 0..200", "run 1 200..400", "admit 2; run 1 400..500!, 2 0..100"],
+    );
+    // A short one could, so its step is no longer than it needs to be.
+    check_plans(
+        "blocks 99 of 16; budget 200; fits 20; add 1:500; step; add 2:24; step",
+        &["admit 1; run 1 0..200", "admit 2; run 1 200..224, 2 0..24!"],
+    );
+}
+
+#[test]
+fn a_short_prompt_passes_long_ones_and_does_not_stop_them() {
+    check_plans(
+        "blocks 99 of 16; fits 64; add 1:4; step; add 2:200; add 3:200; add 4:40; step; step; step",
+        &[
+            "admit 1; run 1 0..4!",
+            "admit 4; admit 2; run 1 4..5!, 2 0..32, 4 0..32",
+            "run 1 5..6!, 2 32..88, 4 32..40!",
+            "run 1 6..7!, 4 40..41!, 2 88..152",
+        ],
+    );
+}
+
+#[test]
+fn clients_take_turns_with_their_oldest_prefill() {
+    check_plans(
+        "blocks 99 of 16; budget 40; add 1:90 by 7; add 2:90 by 7; add 3:95 by 8; add 4:95 by 9; \
+         step; step; step; step; step",
+        &[
+            // A half for the shortest; the other to 7, whose oldest that is.
+            "admit 1; run 1 0..40",
+            "admit 3; run 1 40..60, 3 0..20",
+            "admit 4; run 1 60..80, 4 0..20",
+            // What 7 lacked was the shortest, and 8 is next.
+            "run 1 80..90!, 3 20..50",
+            "run 1 90..91!, 3 50..69, 4 20..40",
+        ],
+    );
+}
+
+#[test]
+fn a_client_with_fewest_at_work_is_admitted_first() {
+    check_plans(
+        "blocks 99 of 16; seqs 2; add 1:4 by 7; step; add 2:4 by 7; add 3:4 by 8; step; finish 1; step",
+        &["admit 1; run 1 0..4!", "admit 3; run 1 4..5!, 3 0..4!", "admit 2; run 3 4..5!, 2 0..4!"],
+    );
+}
+
+#[test]
+fn a_client_with_more_gives_a_place_to_one_that_waits() {
+    check_plans(
+        "blocks 99 of 16; seqs 3; add 1:4 by 7; add 2:4 by 7; add 3:4 by 7; step; add 4:9 by 8; step; \
+         add 5:9 by 8; step; finish 4; finish 1; step",
+        &[
+            "admit 1; admit 2; admit 3; run 1 0..4!, 2 0..4!, 3 0..4!",
+            "preempt 3; admit 4; run 1 4..5!, 2 4..5!, 4 0..9!",
+            // Two and one: another change would only turn that round.
+            "run 1 5..6!, 2 5..6!, 4 9..10!",
+            "admit 3; admit 5; run 2 6..7!, 3 0..5!, 5 0..9!",
+        ],
+    );
+    // Blocks are given like places.
+    check_plans(
+        "blocks 4 of 4; add 1:4 by 7; add 2:4 by 7; step; add 3:3 by 8; step; step",
+        &[
+            "admit 1; admit 2; run 1 0..4!, 2 0..4!",
+            "preempt 2; admit 3; run 1 4..5!, 3 0..3!",
+            "run 1 5..6!, 3 3..4!",
+        ],
+    );
+}
+
+#[test]
+fn who_passes_leaves_room_for_the_next_in_line() {
+    // 2 waits for its turn at the budget, and 3 is shorter: one place is left and it is for 2.
+    check_plans(
+        "blocks 99 of 16; seqs 2; budget 40; add 1:90; step; add 2:90; add 3:5; step; step; step",
+        &[
+            "admit 1; run 1 0..40",
+            "run 1 40..80",
+            "admit 2; run 1 80..90!, 2 0..30",
+            "run 1 90..91!, 2 30..69",
+        ],
+    );
+    // Six of the blocks are in use, five are for 2 and two spare ones for both: here 3 fits beside.
+    let script = "seqs 9; budget 40; add 1:90; step; add 2:80; add 3:5; step; step";
+    check_plans(
+        &format!("blocks 15 of 16; {script}"),
+        &[
+            "admit 1; run 1 0..40",
+            "admit 3; run 1 40..75, 3 0..5!",
+            "admit 2; run 3 5..6!, 1 75..90!, 2 0..24",
+        ],
+    );
+    check_plans(
+        &format!("blocks 13 of 16; {script}"),
+        &["admit 1; run 1 0..40", "run 1 40..80", "admit 2; run 1 80..90!, 2 0..30"],
     );
 }
 
@@ -265,4 +383,58 @@ fn a_shared_block_is_free_when_its_last_owner_is_preempted() {
             "preempt 3; preempt 2; admit 4; run 0 4..5!, 4 0..24!",
         ],
     );
+}
+
+/// Many clients with sequences of any length come and go. Whoever waits is admitted after no more
+/// admissions of others than there are places, but for those that leave its place and its blocks free.
+#[test]
+fn nobody_waits_for_ever() {
+    for seed in 0..100 {
+        let mut chance = Chance::new(seed);
+        let config = SchedulerConfig {
+            max_num_seqs: 1 + chance.below(6),
+            max_num_batched_tokens: 16 + chance.below(100),
+            num_blocks: 20 + chance.below(30),
+            block_size: 8,
+        };
+        let pace = Pace::of(chance.below(80) as f64, 1.0, 1.0);
+        let mut scheduler = Scheduler::new(config);
+        let num_clients = 1 + chance.below(4);
+        // How many steps each sequence has been there, and the tokens that it will have.
+        let mut live: BTreeMap<SequenceId, (u64, usize)> = BTreeMap::new();
+        let mut num_added = 0;
+        for step in 0..3000_u64 {
+            let flood = ClientId(0);
+            for client in (0..num_clients as u64).map(ClientId) {
+                let num_waiting =
+                    scheduler.waiting.values().filter(|it| it.client == client).count();
+                if num_waiting < if client == flood { 10 } else { 1 } && chance.once_in(2) {
+                    let num_tokens = if client == flood { 20 } else { 1 + chance.below(60) };
+                    let id = SequenceId(num_added);
+                    num_added += 1;
+                    scheduler.add(id, client, num_tokens, None);
+                    live.insert(id, (step, num_tokens + chance.below(40)));
+                }
+            }
+            let plan = scheduler.plan(&pace);
+            assert!(
+                live.is_empty() || !plan.is_idle(),
+                "seed {seed} step {step}: somebody gets on"
+            );
+            scheduler.apply(&plan);
+            for chunk in plan.chunks.iter().filter(|it| it.is_last) {
+                scheduler.append_token(chunk.id);
+                let (_, total) = live[&chunk.id];
+                if chunk.start + chunk.num_tokens >= total {
+                    scheduler.finish(chunk.id);
+                    live.remove(&chunk.id);
+                }
+            }
+            // A sequence alone takes less than 60 steps; beside it run five others at most, and each
+            // client may be before it once.
+            for (id, (came, _)) in &live {
+                assert!(step - came < 1500, "seed {seed} step {step}: {id:?} came at {came}");
+            }
+        }
+    }
 }

@@ -1,13 +1,16 @@
 //! A request's bytes do not depend on who else runs, on preemption, or on how steps are cut.
 
+use std::time::Duration;
+
 use super::{
     Chance,
-    fake::{EOS, FakeRunner, VOCAB_SIZE},
+    fake::{Costs, EOS, FakeRunner, VOCAB_SIZE},
     rig::{Reading, Rig, run_alone},
 };
 use crate::{
     config::EngineConfig,
     params::{GenerationRequest, SamplingParams},
+    queue::ClientId,
 };
 
 /// A request with any parameters there are. All have a seed: without one, two runs differ.
@@ -53,7 +56,8 @@ fn any_request(chance: &mut Chance, max_prompt_len: usize) -> GenerationRequest 
         params.soft_max_tokens = params.max_tokens.map(|max| 1 + chance.below(max));
     }
     let num_choices = if chance.once_in(3) { 1 + chance.below(3) } else { 1 };
-    GenerationRequest { prompt, params, num_choices, deadline: None }
+    let client = ClientId(chance.below(3) as u64);
+    GenerationRequest { prompt, params, num_choices, deadline: None, client }
 }
 
 /// Runs a victim beside others in an engine that is short of everything, and compares.
@@ -65,11 +69,19 @@ fn check(seed: u64) {
     let config = EngineConfig {
         max_num_seqs: 1 + chance.below(6),
         max_num_batched_tokens: 1 + chance.below(60),
-        max_prefill_tokens_beside_decodes: 1 + chance.below(20),
+        max_step_time: Duration::from_millis(chance.below(50) as u64),
+        num_clients: 1 + chance.below(3),
         max_buffered_events: 1 + chance.below(10),
         ..EngineConfig::default()
     };
-    let mut rig = Rig::new(FakeRunner::new(num_blocks, block_size), config.clone());
+    let mut runner = FakeRunner::new(num_blocks, block_size);
+    // Time decides how steps are cut.
+    runner.costs = Costs {
+        step_us: 1e3 * chance.below(20) as f64,
+        token_us: 1e2 * chance.below(20) as f64,
+        position_us: chance.below(20) as f64,
+    };
+    let mut rig = Rig::new(runner, config.clone());
     let victims: Vec<_> = (0..3).map(|_| any_request(&mut chance, 60)).collect();
 
     let mut readings: Vec<Reading> = Vec::new();

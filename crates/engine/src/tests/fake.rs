@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc::Receiver};
 
 use brisk_tokenizer::{TokenId, Tokenizer, Vocabulary};
 
-use super::Chance;
+use super::{Chance, rig::ManualClock};
 use crate::runner::{LogitsWanted, ModelRunner, SequenceChunk};
 
 /// Length of a row of logits; the tokenizer knows fewer tokens, as with padded embeddings.
@@ -34,6 +34,18 @@ pub(super) struct FakeRunner {
     pub(super) gate: Option<Receiver<()>>,
     /// Tokens computed so far.
     pub(super) num_computed: usize,
+    /// What a step takes.
+    pub(super) costs: Costs,
+    /// Moves on with every step.
+    pub(super) clock: Arc<ManualClock>,
+}
+
+/// Microseconds of a step, of each of its tokens, and of each position before each token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Costs {
+    pub(super) step_us: f64,
+    pub(super) token_us: f64,
+    pub(super) position_us: f64,
 }
 
 impl FakeRunner {
@@ -45,6 +57,8 @@ impl FakeRunner {
             slots: vec![None; num_blocks * block_size],
             gate: None,
             num_computed: 0,
+            costs: Costs::default(),
+            clock: Arc::default(),
         }
     }
 
@@ -59,6 +73,13 @@ impl ModelRunner for FakeRunner {
         if let Some(gate) = &self.gate {
             let _ = gate.recv();
         }
+        let Costs { step_us, token_us, position_us } = self.costs;
+        let chunk_us = |chunk: &SequenceChunk<'_>| {
+            let num_tokens = chunk.tokens.len() as f64;
+            num_tokens * (token_us + position_us * (chunk.start as f64 + num_tokens / 2.0))
+        };
+        let us = step_us + batch.iter().map(chunk_us).sum::<f64>();
+        self.clock.advance_us(us as u64);
         // All are written before any is read, as on a device that computes them together.
         for chunk in batch {
             assert!(!chunk.tokens.is_empty(), "a chunk holds a token");

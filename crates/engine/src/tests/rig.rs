@@ -34,13 +34,17 @@ pub(super) struct ManualClock(AtomicU64);
 
 impl ManualClock {
     pub(super) fn advance_ms(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.advance_us(1000 * ms);
+    }
+
+    pub(super) fn advance_us(&self, us: u64) {
+        self.0.fetch_add(us, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst))
+        Duration::from_micros(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -67,9 +71,10 @@ pub(super) fn model_info() -> ModelInfo {
 }
 
 impl Rig {
-    pub(super) fn new(runner: FakeRunner, config: EngineConfig) -> Self {
+    pub(super) fn new(mut runner: FakeRunner, config: EngineConfig) -> Self {
         let tokenizer = tokenizer();
         let clock = Arc::new(ManualClock::default());
+        runner.clock = Arc::clone(&clock);
         let model = fit_to(model_info(), &runner, &tokenizer);
         let core = Core::new(
             runner,
@@ -77,8 +82,8 @@ impl Rig {
             &config,
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
-        let shared = Arc::new(Shared::new(core.stats()));
-        let (inbox, submissions) = sync_channel(config.max_queued_requests.max(1));
+        let shared = Arc::new(Shared::new(core.stats(), &config));
+        let (inbox, submissions) = sync_channel(config.queue_bounds().max_requests);
         let facts = Facts {
             template: template(&tokenizer),
             tokenizer,
