@@ -33,14 +33,24 @@ pub struct Reserve {
     path: PathBuf,
     max_bytes: u64,
     is_held: bool,
+    /// What it had when it was given up.
+    num_released_bytes: u64,
 }
 
 impl Reserve {
     /// The reserve of the database at `path`, which was claimed. It is smaller than `max_bytes` where it
     /// would take more than half of the room that is left.
     pub fn beside(path: &Path, max_bytes: u64) -> Self {
-        let mut reserve = Self { path: with_side(path, SIDE), max_bytes, is_held: false };
-        reserve.fill();
+        let path = with_side(path, SIDE);
+        let num_bytes = len(&path);
+        let wanted = max_bytes.min(free_bytes(&path).saturating_add(num_bytes) / 2);
+        let is_held = num_bytes > 0 && num_bytes >= wanted;
+        let mut reserve = Self { path, max_bytes, is_held, num_released_bytes: num_bytes };
+        if !is_held {
+            // Of an earlier run, when there was less room.
+            reserve.release();
+            reserve.fill();
+        }
         reserve
     }
 
@@ -49,7 +59,10 @@ impl Reserve {
         if self.is_held {
             return;
         }
-        let num_bytes = self.max_bytes.min(free_bytes(&self.path) / 2);
+        let free = free_bytes(&self.path);
+        // What was given up is taken back, as far as it is still there: a deletion made free more.
+        let released = self.num_released_bytes.min(free - free / 16);
+        let num_bytes = released.max(free / 2).min(self.max_bytes);
         self.is_held = num_bytes >= MIN_BYTES && self.try_fill(num_bytes);
     }
 
@@ -77,9 +90,14 @@ impl Reserve {
 
     /// Gives the room up.
     pub fn release(&mut self) {
+        self.num_released_bytes = len(&self.path);
         fs::remove_file(&self.path).ok();
         self.is_held = false;
     }
+}
+
+fn len(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |it| it.len())
 }
 
 /// The room that the disk has left, or plenty where nobody knows.

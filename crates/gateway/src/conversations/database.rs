@@ -16,8 +16,10 @@ use crate::request::{Message, Role};
 const LAYOUT: Layout = Layout { kind: FileKind::Conversations, version: 1, tables: TABLES };
 /// Messages that are deleted at a time on a full disk, so that the reserve has room for them: a turn.
 const DELETED_AT_A_TIME: i64 = 2;
-/// Pages that a deletion gives back to the disk at most, as moving them takes time.
-const RETURNED_PAGES: u32 = 1024;
+/// How often a deletion does that at most, as moving pages takes time: 4 MiB in all.
+const RETURNED_STEPS: u32 = 16;
+/// Pages that are given back at a time, so that the reserve has room for what they change.
+const RETURNED_AT_A_TIME: u32 = 64;
 /// Bytes of appended turns after which the write-ahead file is written back.
 const WRITE_BACK_BYTES: usize = 1 << 20;
 /// What a turn writes beside its text: the pages that it lies on, and their parents.
@@ -256,18 +258,42 @@ impl Database {
 
     /// Deletes a conversation, and gives its room back to the disk. False if there is none.
     pub(super) fn delete(&mut self, tenant: &[u8; 32], user_id: &str) -> Result<bool> {
-        match self.try_delete(tenant, user_id) {
-            Err(error) if is_full(&error) => {}
-            deleted => return Ok(deleted?),
+        let is_deleted = match self.try_delete(tenant, user_id) {
+            Err(error) if is_full(&error) => {
+                self.with_reserve(|it| it.delete_in_parts(tenant, user_id))?
+            }
+            deleted => deleted?,
+        };
+        if is_deleted {
+            // The write-ahead file still holds the messages until it is written back. Where a reader
+            // hinders that, the next time does it.
+            let tidied = match self.tidy_up() {
+                Err(error) if is_full(&error) => self.with_reserve(Self::tidy_up),
+                tidied => tidied,
+            };
+            if let Err(error) = tidied {
+                tracing::warn!(%error, "deleted messages are still in the write-ahead file");
+            }
         }
+        Ok(is_deleted)
+    }
+
+    /// Does `work` with the room that is set aside.
+    fn with_reserve<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
         if let Some(reserve) = &mut self.reserve {
             reserve.release();
         }
-        let deleted = self.delete_in_parts(tenant, user_id);
+        let result = write_back(&self.connection).and_then(|()| {
+            self.is_stuck = false;
+            work(self)
+        });
         if let Some(reserve) = &mut self.reserve {
             reserve.fill();
         }
-        Ok(deleted?)
+        result
     }
 
     fn try_delete(&mut self, tenant: &[u8; 32], user_id: &str) -> rusqlite::Result<bool> {
@@ -278,22 +304,12 @@ impl Database {
             add_to_count(&transaction, tenant, -1)?;
         }
         transaction.commit()?;
-        if num_deleted > 0 {
-            // The write-ahead file still holds the messages until it is written back. Where a reader
-            // hinders that, the next time does it.
-            let vacuumed = give_back(&self.connection, RETURNED_PAGES);
-            if let Err(error) = write_back(&self.connection).and(vacuumed) {
-                tracing::warn!(%error, "deleted messages are still in the write-ahead file");
-            }
-        }
         Ok(num_deleted > 0)
     }
 
     /// As much at a time as fits into the write-ahead file. What was deleted when a later part fails is
     /// gone, and the rest is whole turns.
     fn delete_in_parts(&mut self, tenant: &[u8; 32], user_id: &str) -> rusqlite::Result<bool> {
-        write_back(&self.connection)?;
-        self.is_stuck = false;
         loop {
             let transaction = begin(&mut self.connection)?;
             let Some(ConversationId { row: id, .. }) = find(&transaction, tenant, user_id)? else {
@@ -308,6 +324,21 @@ impl Database {
                 return self.try_delete(tenant, user_id);
             }
         }
+    }
+
+    /// Gives free pages back to the disk, and empties the write-ahead file.
+    fn tidy_up(&mut self) -> rusqlite::Result<()> {
+        write_back(&self.connection)?;
+        for _ in 0..RETURNED_STEPS {
+            let num_free: u32 =
+                self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+            if num_free == 0 {
+                break;
+            }
+            give_back(&self.connection, RETURNED_AT_A_TIME)?;
+            write_back(&self.connection)?;
+        }
+        Ok(())
     }
 }
 
