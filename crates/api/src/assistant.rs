@@ -221,6 +221,10 @@ pub struct ReplyEnd {
     /// On `/api/chat`: what the model did not see of the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+    /// On `/api/chat`: whether the turn is part of the conversation now. False where the disk is full, or
+    /// where the conversation was deleted meanwhile: the next turn does not know this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<bool>,
 }
 
 /// What the model did not see of a conversation, because the context had no room for it.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, SystemClock, to_micros},
+    clock::{Clock, SystemClock, is_of_the_future, to_micros},
     config::{CacheConfig, CacheError, NotEverywhere},
     disk::Disk,
     entry::{Entry, EntryInfo, Hit, Lookup, NewEntry, Tier, Value, jittered, short_label},
@@ -71,9 +71,9 @@ impl<V: Value> ResponseCache<V> {
         let counters = Arc::new(Counters::default());
         let epochs = Arc::new(Epochs::default());
         let disk = match &config.disk {
-            Some(disk) => Some(
-                Disk::open(disk, config.max_bytes, &clock, &epochs, Arc::clone(&counters)).await?,
-            ),
+            Some(disk) => {
+                Some(Disk::open(disk, &config, &clock, &epochs, Arc::clone(&counters)).await?)
+            }
             None => None,
         };
         let redis = match &config.redis {
@@ -264,12 +264,28 @@ impl<V: Value> ResponseCache<V> {
         }
     }
 
+    /// [`drain`](Self::drain), and closes the file, so that all that is kept is in it and a copy of it
+    /// alone is whole. Memory and Redis go on.
+    pub async fn close(&self) {
+        if let Some(disk) = &self.inner.disk {
+            disk.close().await;
+        }
+        if let Some(redis) = &self.inner.redis {
+            redis.drain().await;
+        }
+    }
+
     /// What the cache did and holds.
     pub fn stats(&self) -> CacheStats {
         let inner = &*self.inner;
         let (num_entries, num_bytes) = inner.memory.size();
-        let redis_breaker = inner.redis.as_ref().map(RedisTier::breaker_state);
-        CacheStats { num_entries, num_bytes, redis_breaker, ..inner.counters.snapshot() }
+        CacheStats {
+            num_entries,
+            num_bytes,
+            is_disk_degraded: inner.disk.as_ref().map(Disk::is_degraded),
+            redis_breaker: inner.redis.as_ref().map(RedisTier::breaker_state),
+            ..inner.counters.snapshot()
+        }
     }
 }
 
@@ -308,6 +324,7 @@ impl<V: Value> Inner<V> {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
         let Ok(left) = opened.expires.duration_since(wall) else { return None };
         if left.is_zero()
+            || is_of_the_future((opened.created, opened.expires), wall, self.max_ttl)
             || opened.epoch < self.epochs.of(opened.key.tenant)
             || self.tombstones.was_removed(&(key.tenant, key.slot), opened.created, now)
         {
@@ -315,7 +332,7 @@ impl<V: Value> Inner<V> {
         }
         // An entry with a later epoch was written by someone who knows of a later flush.
         self.epochs.raise(opened.key.tenant, opened.epoch);
-        // A clock that went back must not make an entry live for ever.
+        // Within the skew of two clocks it may seem to have more.
         let left = left.min(self.max_ttl);
         let age = wall.duration_since(opened.created).unwrap_or_default();
         let entry = Arc::new(Entry {

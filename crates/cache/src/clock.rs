@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+/// How far the calendars of two instances, or of one before and after it was set right, may lie apart.
+/// What was made later than this from now was made while a clock was ahead.
+pub(crate) const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
+
 /// A source of time. The cache asks nothing else what time it is, except for the deadlines of
 /// calls to Redis and to the disk.
 pub trait Clock: Send + Sync + 'static {
@@ -80,6 +84,17 @@ impl Clock for ManualClock {
     fn wall(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.wall_micros.load(Ordering::SeqCst))
     }
+}
+
+/// Whether an entry with these times was made while a clock was ahead: it would outlive its lifetime by as
+/// much.
+pub(crate) fn is_of_the_future(
+    (created, expires): (SystemTime, SystemTime),
+    now: SystemTime,
+    max_ttl: Duration,
+) -> bool {
+    let ahead = |time: SystemTime| time.duration_since(now).unwrap_or_default();
+    ahead(created) > MAX_SKEW || ahead(expires) > max_ttl.saturating_add(MAX_SKEW)
 }
 
 /// Microseconds after 1970, as records hold them. Times before are 0.

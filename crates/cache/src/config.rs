@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use brisk_storage::FileError;
+
 use crate::entry::Tier;
 
 /// The limits of a [`crate::ResponseCache`] and the tiers below its memory.
@@ -128,6 +130,9 @@ pub enum CacheError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The configured file is not ours.
+    #[error("cannot use the cache file: {0}")]
+    DiskFile(#[from] FileError),
     /// The thread of the disk tier cannot be started.
     #[error("cannot start the thread of the disk cache: {0}")]
     DiskThread(std::io::Error),

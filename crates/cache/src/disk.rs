@@ -13,8 +13,8 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    config::{CacheError, DiskConfig},
-    disk_store::Store,
+    config::{CacheConfig, CacheError, DiskConfig},
+    disk_store::{DiskHealth, Store},
     entry::{Entry, EntryInfo, Value},
     epochs::Epochs,
     key::{Digest, Key, Tenant},
@@ -35,6 +35,7 @@ pub(crate) struct Disk<V: Value> {
     jobs: mpsc::Sender<Job<V>>,
     budget: Arc<WriteBudget>,
     seal_key: SealKey,
+    health: Arc<DiskHealth>,
     counters: Arc<Counters>,
 }
 
@@ -46,13 +47,14 @@ enum Job<V> {
     List(Tenant, usize, oneshot::Sender<Vec<EntryInfo>>),
     Flush(Tenant, u64, oneshot::Sender<bool>),
     Drained(oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
 }
 
 impl<V: Value> Disk<V> {
     /// Opens the file and learns the epochs that it holds.
     pub(crate) async fn open(
         config: &DiskConfig,
-        cache_bytes: u64,
+        cache: &CacheConfig,
         clock: &Arc<dyn Clock>,
         epochs: &Arc<Epochs>,
         counters: Arc<Counters>,
@@ -64,13 +66,16 @@ impl<V: Value> Disk<V> {
         let (opened, is_open) = oneshot::channel();
         let (config, clock, epochs) = (config.clone(), Arc::clone(clock), Arc::clone(epochs));
         let thread_counters = Arc::clone(&counters);
-        let run = move || match Store::open(config, Arc::clone(&thread_counters)) {
+        let health = Arc::new(DiskHealth::new());
+        let (max_ttl, thread_health) = (cache.max_ttl, Arc::clone(&health));
+        let open = move |counters| Store::open(config, max_ttl, thread_health, counters);
+        let run = move || match open(Arc::clone(&thread_counters)) {
             Ok(mut store) => {
                 for (tenant, epoch) in store.epochs() {
                     epochs.raise(tenant, epoch);
                 }
                 opened.send(Ok(())).ok();
-                work(&mut store, inbox, &seal_key, &*clock, &thread_counters);
+                work(store, inbox, &seal_key, &*clock, &thread_counters);
             }
             Err(error) => {
                 opened.send(Err(error)).ok();
@@ -87,7 +92,7 @@ impl<V: Value> Disk<V> {
                 return Err(CacheError::DiskThread(source));
             }
         }
-        Ok(Self { jobs, budget: WriteBudget::new(cache_bytes), seal_key, counters })
+        Ok(Self { jobs, budget: WriteBudget::new(cache.max_bytes), seal_key, health, counters })
     }
 
     /// The entry of this key. Anything else than a good one is `None`.
@@ -139,6 +144,15 @@ impl<V: Value> Disk<V> {
         self.ask(Job::Drained).await;
     }
 
+    /// Writes what is queued and closes the file: from then on everything is a miss.
+    pub(crate) async fn close(&self) {
+        self.ask(Job::Close).await;
+    }
+
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.health.is_degraded()
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job<V>) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let asking = async {
@@ -153,9 +167,9 @@ impl<V: Value> Disk<V> {
     }
 }
 
-/// The thread: one job after another, until the cache is dropped.
+/// The thread: one job after another, until the cache is closed or dropped.
 fn work<V: Value>(
-    store: &mut Store,
+    mut store: Store,
     mut inbox: mpsc::Receiver<Job<V>>,
     seal_key: &SealKey,
     clock: &dyn Clock,
@@ -170,7 +184,7 @@ fn work<V: Value>(
                 reply.send(store.get(&slot, now)).ok();
             }
             Job::Write(entry, _taken) => {
-                let is_written = write(store, &entry, seal_key, now);
+                let is_written = write(&mut store, &entry, seal_key, now);
                 let counter =
                     if is_written { &counters.disk.writes } else { &counters.disk.dropped_writes };
                 counter.count();
@@ -187,8 +201,14 @@ fn work<V: Value>(
             Job::Drained(reply) => {
                 reply.send(()).ok();
             }
+            Job::Close(reply) => {
+                store.close();
+                reply.send(()).ok();
+                return;
+            }
         }
     }
+    store.close();
 }
 
 fn write<V: Value>(

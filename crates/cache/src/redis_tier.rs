@@ -20,7 +20,7 @@ use tracing::warn;
 
 use crate::{
     breaker::BreakerState,
-    clock::Clock,
+    clock::{Clock, is_of_the_future},
     config::{CacheConfig, CacheError, RedisConfig, Secret},
     doorkeeper::Doorkeeper,
     entry::{Entry, Value},
@@ -145,7 +145,14 @@ impl<V: Value> RedisTier<V> {
             &self.counters.redis.too_large
         } else {
             match record::open(&record, &server.seal_key, key) {
-                Ok(opened) => return Some(opened),
+                Ok(opened) => {
+                    let times = (opened.created, opened.expires);
+                    if is_of_the_future(times, server.clock.wall(), server.max_ttl) {
+                        self.queue(Job::Delete(key.tenant, key.slot));
+                        return None;
+                    }
+                    return Some(opened);
+                }
                 Err(Refusal::BadSeal) => &self.counters.redis.bad_seals,
                 Err(Refusal::WrongKey) => &self.counters.redis.wrong_keys,
                 Err(Refusal::Undecodable) => &self.counters.redis.undecodable,
@@ -252,10 +259,14 @@ async fn work<V: Value>(server: Arc<Server>, mut inbox: mpsc::Receiver<Job<V>>) 
 impl Server {
     /// Writes an entry. `false` when it should be tried again at its next hit.
     async fn write<V: Value>(&self, entry: &Entry<V>) -> bool {
-        let left = entry.expires.duration_since(self.clock.wall()).unwrap_or_default();
+        let now = self.clock.wall();
+        let left = entry.expires.duration_since(now).unwrap_or_default();
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        if left_ms == 0 || entry.epoch < self.epochs.of(entry.key.tenant) {
-            return true; // it has ended meanwhile
+        if left_ms == 0
+            || is_of_the_future((entry.created, entry.expires), now, self.max_ttl)
+            || entry.epoch < self.epochs.of(entry.key.tenant)
+        {
+            return true; // it has ended meanwhile, or the clock was set back
         }
         let record = record::seal(entry, &self.seal_key);
         if record.len() > self.max_value_bytes {

@@ -32,6 +32,8 @@ pub struct CacheStats {
     pub disk: TierStats,
     /// See `memory`.
     pub redis: TierStats,
+    /// Whether the file takes or gives nothing now, where there is one.
+    pub is_disk_degraded: Option<bool>,
     /// The state of the Redis tier's breaker, where there is such a tier.
     pub redis_breaker: Option<BreakerState>,
 }

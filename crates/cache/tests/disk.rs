@@ -90,13 +90,105 @@ async fn entries_end_by_the_calendar_and_live_no_longer_than_any() {
     let day = 24 * 60 * 60;
     for (wall, expected) in [
         (NOW + day / 2, "Disk exact the answer to a"),
+        (NOW - 5 * 60, "Disk exact the answer to a"),
         (NOW + 2 * day, "miss"),
-        (1000, "Disk exact the answer to a"),
+        // It has ended, and does not come back with the clock.
+        (NOW + day / 2, "miss"),
     ] {
         let (cache, clock) = open_at(&path, 1 << 20).await;
         clock.set_wall(wall);
         assert_eq!(shown(get(&cache, &key("a")).await), expected, "{wall}");
     }
+}
+
+#[tokio::test]
+async fn what_was_kept_while_the_clock_was_ahead_does_not_outlive_its_time() {
+    let (minute, day, century) = (60, 24 * 60 * 60, 100 * 365 * 24 * 60 * 60);
+    for (ahead, expected) in [
+        (0, "Disk exact new"),
+        (5 * minute, "Disk exact new"),
+        (6 * minute, "miss"),
+        (day, "miss"),
+        (3 * century, "miss"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.sqlite");
+        let (cache, clock) = open_at(&path, 1 << 20).await;
+        clock.set_wall(NOW + ahead);
+        cache.insert(entry(key("a"), "new"));
+        cache.drain().await;
+        // In memory it lives by the clock that nobody sets.
+        clock.set_wall(NOW);
+        assert_eq!(shown(get(&cache, &key("a")).await), "Memory exact new", "{ahead}");
+        cache.close().await;
+        let (cache, _clock) = open_at(&path, 1 << 20).await;
+        let num_listed = cache.list(Tenant::LOCAL, 10).await.len();
+        assert_eq!(num_listed, usize::from(expected != "miss"), "{ahead}");
+        assert_eq!(shown(get(&cache, &key("a")).await), expected, "{ahead}");
+        cache.close().await;
+        // It is gone, not only passed over.
+        let connection = Connection::open(&path).unwrap();
+        let sql = "SELECT count(*) FROM entries";
+        let num_rows: u32 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(num_rows as usize, num_listed, "{ahead}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_makes_room_by_what_the_clock_made_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.sqlite");
+    let (cache, clock) = open_at(&path, 20_000).await;
+    clock.set_wall(NOW + 1_000_000);
+    cache.insert(entry(key("ahead"), &"x".repeat(12_000)));
+    cache.drain().await;
+    clock.set_wall(NOW);
+    cache.insert(entry(key("b"), &"x".repeat(12_000)));
+    cache.drain().await;
+    let slots: Vec<_> = cache.list(Tenant::LOCAL, 10).await.into_iter().map(|it| it.slot).collect();
+    assert!(slots.contains(&key("b").slot));
+    cache.close().await;
+    assert!(after_restart(&path).await == "miss");
+    assert_eq!(cache.stats().disk.errors.num_failures, 0);
+}
+
+#[tokio::test]
+async fn a_closed_file_is_whole_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.sqlite");
+    let cache = open(&path).await;
+    for n in 0..50 {
+        cache.insert(entry(key(&format!("question {n}")), &"x".repeat(1000 + n)));
+        cache.drain().await;
+    }
+    cache.close().await;
+    assert!(!folder.path().join("cache.sqlite-wal").exists(), "nothing is beside it");
+    let copy = folder.path().join("copy.sqlite");
+    fs::copy(&path, &copy).unwrap();
+    let copied = open(&copy).await;
+    for n in 0..50 {
+        let hit = get(&copied, &key(&format!("question {n}"))).await.unwrap();
+        assert_eq!((hit.tier, hit.entry.value.0.len()), (Tier::Disk, 1000 + n));
+    }
+    // Whoever asks after the end gets misses, at once.
+    cache.insert(entry(key("late"), "value"));
+    assert_eq!(shown(get(&cache, &key("another")).await), "miss");
+    assert!(cache.remove(Tenant::LOCAL, &key("a").slot).await.is_err());
+}
+
+#[tokio::test]
+async fn the_write_ahead_file_stays_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.sqlite");
+    let (cache, _clock) = open_at(&path, 64 << 20).await;
+    let mut largest = 0;
+    for n in 0..300 {
+        cache.insert(entry(key(&format!("question {n}")), &"x".repeat(12_000)));
+        cache.drain().await;
+        largest = largest.max(fs::metadata(path.with_file_name("cache.sqlite-wal")).unwrap().len());
+    }
+    assert!(largest < 2 << 20, "{largest}");
+    assert!(fs::metadata(&path).unwrap().len() > 2 << 20);
 }
 
 #[tokio::test]
@@ -176,16 +268,10 @@ async fn check_spoiled(what: &str, spoil: impl FnOnce(&Path), expected: &str) {
 }
 
 #[tokio::test]
-async fn a_spoiled_file_is_moved_aside_or_passed_over() {
+async fn a_spoiled_file_of_ours_is_put_aside_or_passed_over() {
     let sql = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let kept = "Disk exact the answer to a";
     check_spoiled("nothing", |_| {}, kept).await;
-    check_spoiled(
-        "no database",
-        |path| fs::write(path, "not a database".repeat(100)).unwrap(),
-        "miss",
-    )
-    .await;
     check_spoiled("empty", |path| fs::write(path, "").unwrap(), "miss").await;
     check_spoiled(
         "cut",
@@ -209,7 +295,7 @@ async fn a_spoiled_file_is_moved_aside_or_passed_over() {
     .await;
     check_spoiled("another version", |path| sql(path, "PRAGMA user_version = 7"), "miss").await;
     check_spoiled(
-        "somebody else's database",
+        "other tables",
         |path| sql(path, "DROP TABLE entries; CREATE TABLE theirs (x); PRAGMA user_version = 0"),
         "miss",
     )
@@ -238,16 +324,102 @@ async fn a_spoiled_file_is_moved_aside_or_passed_over() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_version_is_kept_aside() {
+async fn files_that_are_put_aside_are_numbered() {
+    let (folder, path) = filled().await;
+    let folder = folder.path().join("new/folder");
+    for number in 1..=3 {
+        let sql = format!("PRAGMA user_version = {}", 6 + number);
+        Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
+        let cache = open(&path).await;
+        assert_eq!(shown(get(&cache, &key("a")).await), "miss");
+        cache.insert(entry(key("a"), "value"));
+        cache.close().await;
+    }
+    for number in 1..=3 {
+        let aside = folder.join(format!("cache.sqlite.aside-{number}"));
+        let version: i64 = Connection::open(aside)
+            .unwrap()
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(version, 6 + number);
+    }
+    assert_eq!(after_restart(&path).await, "Disk exact value");
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_an_error_at_the_start_and_stays() {
+    for (what, bytes) in [
+        ("a text", b"not a database".repeat(100)),
+        ("a GGUF model", b"GGUF\x03\0\0\0".to_vec()),
+        ("a SQLite database without Brisk's mark", {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("theirs");
+            let sql = "CREATE TABLE entries (slot); CREATE TABLE epochs (tenant)";
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            fs::read(path).unwrap()
+        }),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.sqlite");
+        fs::write(&path, &bytes).unwrap();
+        let config = CacheConfig {
+            disk: Some(DiskConfig { path: path.clone(), max_bytes: 1 << 20 }),
+            ..small()
+        };
+        let error = ResponseCache::<Text>::open(config).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("is {what}, not Brisk's")), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is put beside it");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_replaced_while_we_ran_stays() {
     let (_folder, path) = filled().await;
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 7").unwrap();
-    assert_eq!(after_restart(&path).await, "miss");
-    let aside = path.with_file_name("cache.sqlite.aside");
-    let version: i64 = Connection::open(aside)
-        .unwrap()
-        .pragma_query_value(None, "user_version", |row| row.get(0))
+    let cache = open(&path).await;
+    // Somebody puts a text in the place of our file and spoils the one that is open.
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE entries").unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "their notes").unwrap();
+    for _ in 0..3 {
+        assert_eq!(shown(get(&cache, &key("a")).await), "miss");
+    }
+    assert_eq!(fs::read(&path).unwrap(), b"their notes");
+    assert_eq!(cache.stats().is_disk_degraded, Some(true));
+}
+
+/// A write that finds no room. The file's own bound is met like the disk's end.
+#[tokio::test]
+async fn a_full_file_is_a_figure_and_deletes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.sqlite");
+    let cache = open(&path).await;
+    cache.insert(entry(key("a"), "value"));
+    cache.drain().await;
+    assert_eq!(cache.stats().is_disk_degraded, Some(false));
+    // Another program fills the pages that this file may have.
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (zeroblob(2400000))")
         .unwrap();
-    assert_eq!(version, 7);
+    for n in 0..3 {
+        cache.insert(entry(key(&format!("{n}")), &"x".repeat(15_000)));
+        cache.drain().await;
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.disk.num_writes, stats.disk.num_dropped_writes), (1, 3), "{stats:?}");
+    assert_eq!(stats.is_disk_degraded, Some(true));
+    // What can be read still is, and what is to go goes.
+    let reader = open(&path).await;
+    assert_eq!(shown(get(&reader, &key("a")).await), "Disk exact value");
+    assert_eq!(reader.stats().is_disk_degraded, Some(false));
+    assert!(cache.remove(Tenant::LOCAL, &key("a").slot).await.unwrap());
+    assert_eq!(cache.stats().is_disk_degraded, Some(true), "reading is not writing");
+    cache.flush(Tenant::LOCAL).await.unwrap();
+    other.execute_batch("DROP TABLE theirs").unwrap();
+    cache.insert(entry(key("b"), "value"));
+    cache.drain().await;
+    assert_eq!(cache.stats().is_disk_degraded, Some(false));
 }
 
 #[tokio::test]
@@ -325,6 +497,7 @@ async fn an_unusable_path_is_an_error_at_the_start() {
         };
         match ResponseCache::<Text>::open(config).await {
             Err(CacheError::DiskPath { path: shown, .. }) => assert_eq!(shown, path),
+            Err(CacheError::DiskFile(_)) => assert!(path.is_dir()),
             other => panic!("{other:?}"),
         }
     }

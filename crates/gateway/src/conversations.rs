@@ -4,7 +4,7 @@
 //! One thread owns the database; callers hold a [`ConversationStore`] and wait on a bounded queue. A
 //! whole turn is one transaction, so a conversation never holds a question without its reply. After a
 //! crash of the program every turn that was appended is there; after a loss of power the latest may
-//! be missing.
+//! be missing. A disk that is full takes no turns, but deletes them.
 
 mod database;
 mod error;
@@ -17,6 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use brisk_storage::{Health, RESERVE_BYTES};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot,
@@ -44,6 +45,8 @@ pub struct ConversationConfig {
     pub max_loaded_bytes: usize,
     /// Bytes of the database file; a store that is full takes no more turns.
     pub max_file_bytes: u64,
+    /// Bytes beside the file that deletions may use when the disk is full.
+    pub reserve_bytes: u64,
     /// Calls that may wait for the database.
     pub max_queued_calls: usize,
     /// How long a call waits while another program holds the file's lock.
@@ -58,6 +61,7 @@ impl Default for ConversationConfig {
             max_message_bytes: 1 << 20,
             max_loaded_bytes: 8 << 20,
             max_file_bytes: 8 << 30,
+            reserve_bytes: RESERVE_BYTES,
             max_queued_calls: 1024,
             busy_timeout: Duration::from_secs(2),
         }
@@ -99,13 +103,21 @@ pub(crate) struct Loaded {
 
 type Call = Box<dyn FnOnce(&mut Database) + Send>;
 
+/// What the thread is asked to do.
+enum Job {
+    Call(Call),
+    Close(oneshot::Sender<()>),
+}
+
 /// The conversations of all tenants. Dropping it finishes the calls that wait and closes the file.
 #[derive(Debug)]
 pub(crate) struct ConversationStore {
     config: ConversationConfig,
     /// `None` only while it is dropped.
-    calls: Option<mpsc::Sender<Call>>,
+    jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// Whether turns are kept.
+    health: Health,
 }
 
 impl ConversationStore {
@@ -122,16 +134,43 @@ impl ConversationStore {
         // Whole turns.
         config.max_messages = (config.max_messages & !1).max(2);
         let mut database = Database::open(path, &config)?;
-        let (calls, mut inbox) = mpsc::channel::<Call>(config.max_queued_calls.max(1));
+        let (jobs, mut inbox) = mpsc::channel(config.max_queued_calls.max(1));
         let thread = std::thread::Builder::new().name("conversations".to_owned());
         let thread = thread.spawn(move || {
-            while let Some(call) = inbox.blocking_recv() {
-                call(&mut database);
+            let mut closed = None;
+            while let Some(job) = inbox.blocking_recv() {
+                match job {
+                    Job::Call(call) => call(&mut database),
+                    Job::Close(reply) => {
+                        closed = Some(reply);
+                        break;
+                    }
+                }
             }
+            database.close();
+            // Whoever does not wait any more needs no answer.
+            closed.map(|reply| reply.send(()));
         });
         let thread =
             thread.map_err(|error| ConversationError::NoThread { reason: error.to_string() })?;
-        Ok(Self { config, calls: Some(calls), thread: Some(thread) })
+        let health = Health::new("turns of conversations are not kept");
+        Ok(Self { config, jobs: Some(jobs), thread: Some(thread), health })
+    }
+
+    /// Whether the last turn could not be kept.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.health.is_degraded()
+    }
+
+    /// Finishes the calls that wait and closes the file: all is in it then, and a copy of it alone is
+    /// whole. Later calls fail.
+    pub(crate) async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if let Ok(jobs) = self.jobs()
+            && jobs.send(Job::Close(reply)).await.is_ok()
+        {
+            closed.await.ok();
+        }
     }
 
     /// Whether a turn that begins with this message could be appended: ask before work goes into the
@@ -169,7 +208,7 @@ impl ConversationStore {
 
     /// Appends a whole turn, or nothing. Waits for a place in the queue where others are refused,
     /// because the work for the reply is done. Where the turn `continued` a conversation that was
-    /// deleted since, nothing is appended: what a user deletes does not come back.
+    /// deleted since, nothing is appended: what a user deletes does not come back. Whether it was.
     ///
     /// # Errors
     ///
@@ -182,14 +221,19 @@ impl ConversationStore {
         user: &str,
         assistant: &str,
         at: SystemTime,
-    ) -> Result<(), ConversationError> {
+    ) -> Result<bool, ConversationError> {
         let user_id = check_user_id(user_id)?;
         self.check_message(user)?;
         self.check_message(assistant)?;
         let turn = [(Role::User, user.to_owned()), (Role::Assistant, assistant.to_owned())];
         let (call, result) = call(move |it| it.append(&tenant, &user_id, continued, &turn, at));
-        self.calls()?.send(call).await.map_err(|_| ConversationError::Stopped)?;
-        result.await.map_err(|_| ConversationError::Stopped)?
+        self.jobs()?.send(call).await.map_err(|_| ConversationError::Stopped)?;
+        let appended = result.await.map_err(|_| ConversationError::Stopped)?;
+        match &appended {
+            Ok(_) => self.health.worked(),
+            Err(error) => self.health.failed(error),
+        }
+        appended
     }
 
     /// A tenant's conversations in the order of their user ids, from the one behind `after` on: at
@@ -255,7 +299,7 @@ impl ConversationStore {
         work: impl FnOnce(&mut Database) -> Result<T, ConversationError> + Send + 'static,
     ) -> Result<T, ConversationError> {
         let (call, result) = call(work);
-        self.calls()?.try_send(call).map_err(|error| match error {
+        self.jobs()?.try_send(call).map_err(|error| match error {
             TrySendError::Full(_) => {
                 let max_queued_calls = self.config.max_queued_calls;
                 ConversationError::QueueFull { max_queued_calls }
@@ -265,8 +309,8 @@ impl ConversationStore {
         result.await.map_err(|_| ConversationError::Stopped)?
     }
 
-    fn calls(&self) -> Result<&mpsc::Sender<Call>, ConversationError> {
-        self.calls.as_ref().ok_or(ConversationError::Stopped)
+    fn jobs(&self) -> Result<&mpsc::Sender<Job>, ConversationError> {
+        self.jobs.as_ref().ok_or(ConversationError::Stopped)
     }
 }
 
@@ -275,18 +319,18 @@ type Outcome<T> = Result<T, ConversationError>;
 /// Work for the thread, and where its result comes.
 fn call<T: Send + 'static>(
     work: impl FnOnce(&mut Database) -> Outcome<T> + Send + 'static,
-) -> (Call, oneshot::Receiver<Outcome<T>>) {
+) -> (Job, oneshot::Receiver<Outcome<T>>) {
     let (reply, result) = oneshot::channel();
-    let call = Box::new(move |database: &mut Database| {
+    let call: Call = Box::new(move |database: &mut Database| {
         // A caller that has gone away needs no reply.
         let _ = reply.send(work(database));
     });
-    (call, result)
+    (Job::Call(call), result)
 }
 
 impl Drop for ConversationStore {
     fn drop(&mut self) {
-        drop(self.calls.take());
+        drop(self.jobs.take());
         if self.thread.take().is_some_and(|it| it.join().is_err()) {
             tracing::error!("the thread of the conversations panicked");
         }

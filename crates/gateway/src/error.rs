@@ -2,6 +2,7 @@
 
 use brisk_cache::{CacheError, NotEverywhere};
 use brisk_engine::{GenerationError, SubmitError};
+use brisk_storage::FileError;
 use thiserror::Error;
 
 use crate::conversations::ConversationError;
@@ -69,6 +70,9 @@ pub enum OpenError {
     /// The response cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The settings name one file for two things.
+    #[error(transparent)]
+    Files(FileError),
     /// The conversations.
     #[error(transparent)]
     Conversations(#[from] ConversationError),

@@ -66,6 +66,8 @@ pub struct ReplySummary {
     /// Whether this reply stands for its generation where work is counted: not when it was kept from
     /// an earlier request, and of those who share a generation only the first to reach its end.
     pub is_counted: bool,
+    /// Whether the turn is part of its conversation now, where the gateway keeps that.
+    pub is_turn_kept: Option<bool>,
     /// Times.
     pub timings: ReplyTimings,
 }

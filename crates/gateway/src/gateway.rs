@@ -8,8 +8,9 @@ use std::{
 
 use brisk_cache::{CacheConfig, CacheStats, Digest, EntryInfo, ResponseCache, Tenant};
 use brisk_engine::{ClientId, EngineHandle, EngineStats, ModelInfo};
+use brisk_storage::{FileError, is_same_file};
 use brisk_tokenizer::{ChatMessage, Specials};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     conversations::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// Bytes of an unknown model's name that an error repeats.
 const MAX_NAME_BYTES: usize = 128;
+/// How long the end of a process waits for the conversations.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The bounds and names of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +118,14 @@ impl Gateway {
     /// A store that cannot be opened.
     pub async fn open(config: GatewayConfig, stores: StoreConfig) -> Result<Self, OpenError> {
         let mut gateway = Self::loading(config);
+        let cache_file = stores.cache.as_ref().and_then(|it| it.disk.as_ref());
+        if let (Some(cache), Some(conversations)) = (cache_file, &stores.conversations_file)
+            && is_same_file(&cache.path, conversations)
+        {
+            let path = cache.path.display().to_string();
+            let other = conversations.display().to_string();
+            return Err(OpenError::Files(FileError::SameFile { path, other }));
+        }
         if let Some(cache) = stores.cache {
             gateway.replies = Some(Arc::new(Replies::new(ResponseCache::open(cache).await?)));
         }
@@ -348,11 +359,25 @@ impl Gateway {
         }
     }
 
-    /// Waits until the replies that are to be kept are written, or for a few seconds. For the end of a
-    /// process.
-    pub async fn drain(&self) {
+    /// The files that replies and conversations are kept in, by name, and whether they take or give
+    /// nothing now. Conversations in memory count too: that has a bound as well.
+    pub fn stores(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        let cache = self.replies.as_ref().and_then(|it| it.store.stats().is_disk_degraded);
+        let conversations = self.conversations.as_ref().map(|it| it.is_degraded());
+        let stores = [("cache", cache), ("conversations", conversations)];
+        stores.into_iter().filter_map(|(name, is_degraded)| Some((name, is_degraded?)))
+    }
+
+    /// Writes what is to be kept and closes the files, or waits for a few seconds. For the end of a
+    /// process: from then on nothing is kept.
+    pub async fn close(&self) {
         if let Some(replies) = &self.replies {
-            replies.store.drain().await;
+            replies.store.close().await;
+        }
+        if let Some(conversations) = &self.conversations
+            && timeout(CLOSE_TIMEOUT, conversations.close()).await.is_err()
+        {
+            tracing::warn!("the conversations' file could not be closed in time");
         }
     }
 

@@ -22,7 +22,7 @@ pub struct HistoryReport {
     pub num_tokens_left_out: usize,
 }
 
-type Storing = Pin<Box<dyn Future<Output = Result<(), ConversationError>> + Send>>;
+type Storing = Pin<Box<dyn Future<Output = Result<bool, ConversationError>> + Send>>;
 
 /// A turn whose reply is on its way. It becomes part of the conversation when the reply is whole.
 pub(crate) struct OpenTurn {
@@ -62,7 +62,8 @@ impl OpenTurn {
         matches!(self.state, State::Closed)
     }
 
-    /// The reply's last event, once the turn is stored.
+    /// The reply's last event, once the turn is stored or could not be. A whole reply is never taken
+    /// back for that: it says so instead.
     pub(crate) fn poll_closed(
         &mut self,
         context: &mut Context<'_>,
@@ -71,7 +72,8 @@ impl OpenTurn {
         let summary = *summary;
         storing.as_mut().poll(context).map(|stored| {
             self.state = State::Closed;
-            Some(stored.map(|()| ReplyEvent::Done(summary)).map_err(GatewayError::from))
+            let is_turn_kept = Some(stored.unwrap_or(false));
+            Some(Ok(ReplyEvent::Done(ReplySummary { is_turn_kept, ..summary })))
         })
     }
 }

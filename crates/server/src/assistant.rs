@@ -103,7 +103,7 @@ pub(crate) async fn query_stream(
 
 /// Continue a conversation that the server keeps.
 ///
-/// The turn is kept once its reply is whole. With `stream: false` the reply is one JSON object;
+/// The turn is kept once its reply is whole; `kept` says whether it was. With `stream: false` the reply is one JSON object;
 /// otherwise its events are those of `/api/query/stream`.
 #[utoipa::path(
     post,
@@ -128,7 +128,6 @@ pub(crate) async fn query_stream(
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
         (status = 503, description = "The queue is full, or the server is starting or stopping; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 504, description = "The deadline passed.", body = ErrorBody),
-        (status = 507, description = "There is no room for more conversations.", body = ErrorBody),
     )
 )]
 pub(crate) async fn chat(
@@ -233,6 +232,7 @@ impl End {
             timings: timings(summary),
             usage: usage(summary),
             history: self.history,
+            kept: summary.is_turn_kept,
         }
     }
 }

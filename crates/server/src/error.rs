@@ -196,7 +196,8 @@ impl From<&ConversationError> for ApiError {
             | ConversationError::Stopped
             | ConversationError::NoThread { .. }
             | ConversationError::CannotOpen { .. }
-            | ConversationError::NotOurs { .. }
+            | ConversationError::File(_)
+            | ConversationError::Unreadable { .. }
             | ConversationError::NewerFormat { .. } => {
                 Self::internal("conversations_failed", message)
             }

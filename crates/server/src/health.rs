@@ -35,7 +35,8 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> (StatusCode, &'static s
 }
 
 /// Should requests be sent here? 503 while the model loads, while the server drains, and after the
-/// engine has stopped.
+/// engine has stopped. `ready, degraded: conversations` is 200 too: requests are answered, but what is
+/// named there does not take what it should keep.
 #[utoipa::path(
     get,
     operation_id = "ready",
@@ -44,17 +45,22 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> (StatusCode, &'static s
     security(()),
     responses((status = 200, description = "Ready."), (status = 503, description = "Not now."))
 )]
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     if app.is_draining() {
-        (unavailable, "draining\n")
-    } else if app.gateway.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else if app.gateway.is_alive() {
-        (unavailable, "loading\n")
-    } else {
-        (unavailable, "the engine has stopped\n")
+        return (unavailable, "draining\n".to_owned());
     }
+    if !app.gateway.is_ready() {
+        let why = if app.gateway.is_alive() { "loading\n" } else { "the engine has stopped\n" };
+        return (unavailable, why.to_owned());
+    }
+    let degraded = app.gateway.stores().filter(|(_, is_degraded)| *is_degraded);
+    let degraded: Vec<&str> = degraded.map(|(name, _)| name).collect();
+    let text = match degraded.is_empty() {
+        true => "ready\n".to_owned(),
+        false => format!("ready, degraded: {}\n", degraded.join(", ")),
+    };
+    (StatusCode::OK, text)
 }
 
 /// Counters and histograms for Prometheus, under vLLM's names, OpenTelemetry's and our own.
@@ -73,6 +79,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         model: app.gateway.model().map_or("", |model| &model.name),
         engine: app.gateway.stats(),
         cache: app.gateway.cache_stats(),
+        stores: app.gateway.stores().collect(),
         uptime_s: app.metrics.uptime_s(),
     };
     let text = page::render(&app.metrics, &sources);

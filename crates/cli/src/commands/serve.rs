@@ -74,6 +74,7 @@ async fn serve(
         after_large_request: Some(brisk_kernels::return_free_pages),
         ..ServerConfig::default()
     };
+    let mut signals = Signals::new()?;
     let gateway = Gateway::open(GatewayConfig::default(), stores(&config)).await?;
     let gateway = Arc::new(gateway);
     let (failed, failure) = oneshot::channel();
@@ -86,7 +87,6 @@ async fn serve(
             }
         }
     });
-    let mut signals = Signals::new()?;
     let reason = Arc::new(Mutex::new(None));
     let shutdown = {
         let reason = Arc::clone(&reason);
@@ -104,8 +104,9 @@ async fn serve(
             });
         }
     };
-    brisk_server::serve(listener, Arc::clone(&gateway), server_config, shutdown).await?;
-    gateway.drain().await;
+    let served = brisk_server::serve(listener, Arc::clone(&gateway), server_config, shutdown).await;
+    gateway.close().await;
+    served?;
     let reason = reason.lock().unwrap_or_else(PoisonError::into_inner).take();
     reason.map_or(Ok(()), Err)
 }
@@ -197,7 +198,15 @@ struct Signals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    /// Where a limit on the size of files is reached, the system would end the process; caught, it is a
+    /// failed write like that on a full disk.
+    #[cfg(unix)]
+    _file_too_large: tokio::signal::unix::Signal,
 }
+
+/// SIGXFSZ, the same number on Linux and on macOS.
+#[cfg(unix)]
+const FILE_TOO_LARGE: i32 = 25;
 
 impl Signals {
     #[cfg(unix)]
@@ -206,6 +215,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _file_too_large: signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
         })
     }
 

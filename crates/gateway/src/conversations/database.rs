@@ -1,11 +1,11 @@
 //! The tables of the conversations, and all SQL that touches them.
 
 use std::{
-    fs::OpenOptions,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use brisk_storage::{FileKind, Layout, Reserve, claim, give_back, is_full, lay_out, write_back};
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -13,10 +13,17 @@ use rusqlite::{
 use super::{ConversationConfig, ConversationError, ConversationInfo, StoredMessage};
 use crate::request::{Message, Role};
 
-/// Says in a file's header that it is ours: `brkc`.
-const APPLICATION_ID: i64 = 0x6272_6b63;
-/// The format below.
-const FORMAT: i64 = 1;
+const LAYOUT: Layout = Layout { kind: FileKind::Conversations, version: 1, tables: TABLES };
+/// Messages that are deleted at a time on a full disk, so that the reserve has room for them: a turn.
+const DELETED_AT_A_TIME: i64 = 2;
+/// How often a deletion does that at most, as moving pages takes time: 4 MiB in all.
+const RETURNED_STEPS: u32 = 16;
+/// Pages that are given back at a time, so that the reserve has room for what they change.
+const RETURNED_AT_A_TIME: u32 = 64;
+/// Bytes of appended turns after which the write-ahead file is written back.
+const WRITE_BACK_BYTES: usize = 1 << 20;
+/// What a turn writes beside its text: the pages that it lies on, and their parents.
+const TURN_BYTES: usize = 32 << 10;
 /// Times are milliseconds since 1970; a message's role is 0 for the user and 1 for the assistant.
 const TABLES: &str = "
     CREATE TABLE tenants (
@@ -46,6 +53,13 @@ const TABLES: &str = "
 #[derive(Debug)]
 pub(super) struct Database {
     connection: Connection,
+    /// Where there is a file.
+    reserve: Option<Reserve>,
+    /// Bytes that the write-ahead file has, as far as we know.
+    num_unwritten_bytes: usize,
+    /// Whether the write-ahead file holds pages that the disk has no room for. It takes no more of them
+    /// then, so that those fit into the reserve.
+    is_stuck: bool,
     max_messages: usize,
     max_conversations: usize,
     max_loaded_bytes: usize,
@@ -65,27 +79,47 @@ type Result<T> = std::result::Result<T, ConversationError>;
 impl Database {
     pub(super) fn open(path: Option<&Path>, config: &ConversationConfig) -> Result<Self> {
         let name = path.map_or_else(|| "memory".to_owned(), |it| it.display().to_string());
-        let mut connection = match path {
+        let mut reserve = None;
+        let connection = match path {
             Some(path) => {
-                create_private(path).map_err(|error| cannot_open(&name, &error.to_string()))?;
-                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                Connection::open_with_flags(path, flags)
+                let path = claim(path, FileKind::Conversations)?;
+                let opened = open_file(&path, config);
+                // On a full disk the reserve has room for what SQLite puts beside the file.
+                let opened = match opened {
+                    Err(error) if !is_busy(&error) => {
+                        Reserve::release_beside(&path);
+                        open_file(&path, config)
+                    }
+                    opened => opened,
+                };
+                reserve = Some(path);
+                opened
             }
-            None => Connection::open_in_memory(),
-        }
-        .map_err(|error| opening(&name, &error))?;
-        prepare(&connection, config).map_err(|error| opening(&name, &error))?;
-        check_format(&mut connection, &name)?;
+            None => Connection::open_in_memory().and_then(|it| lay_out_in(it, config)),
+        };
+        let (connection, found) = connection.map_err(|error| opening(&name, &error))?;
+        check_format(&name, found)?;
+        let reserve = reserve.map(|path| Reserve::beside(&path, config.reserve_bytes));
         let ConversationConfig { max_messages, max_conversations, max_loaded_bytes, .. } = *config;
         Ok(Self {
             connection,
+            reserve,
+            num_unwritten_bytes: 0,
+            is_stuck: false,
             max_messages,
             max_conversations: max_conversations.max(1),
             max_loaded_bytes,
         })
     }
 
-    /// Appends a turn that continues this conversation, or nothing if that one is gone.
+    /// Closes the file. SQLite brings everything into it when nobody else has it open.
+    pub(super) fn close(self) {
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "the conversations' file cannot be closed");
+        }
+    }
+
+    /// Appends a turn that continues this conversation, or nothing if that one is gone. Whether it did.
     pub(super) fn append(
         &mut self,
         tenant: &[u8; 32],
@@ -93,12 +127,37 @@ impl Database {
         continued: Option<ConversationId>,
         turn: &[(Role, String)],
         at: SystemTime,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        if self.is_stuck {
+            write_back(&self.connection)?;
+            self.is_stuck = false;
+        }
+        let is_kept = self.try_append(tenant, user_id, continued, turn, at)?;
+        let num_bytes: usize = turn.iter().map(|(_, content)| content.len()).sum();
+        self.num_unwritten_bytes += num_bytes + TURN_BYTES;
+        if self.num_unwritten_bytes >= WRITE_BACK_BYTES {
+            self.num_unwritten_bytes = 0;
+            self.is_stuck = write_back(&self.connection).is_err_and(|error| is_full(&error));
+        }
+        if let Some(reserve) = &mut self.reserve {
+            reserve.fill();
+        }
+        Ok(is_kept)
+    }
+
+    fn try_append(
+        &mut self,
+        tenant: &[u8; 32],
+        user_id: &str,
+        continued: Option<ConversationId>,
+        turn: &[(Role, String)],
+        at: SystemTime,
+    ) -> Result<bool> {
         let at = millis(at);
         let transaction = begin(&mut self.connection)?;
         let found = find(&transaction, tenant, user_id)?;
         if continued.is_some() && found != continued {
-            return Ok(());
+            return Ok(false);
         }
         let id = match found {
             Some(ConversationId { row: id, .. }) => {
@@ -131,7 +190,8 @@ impl Database {
         let sql = "DELETE FROM messages WHERE conversation = ?1 AND number <= ?2";
         let oldest = number.saturating_sub(to_i64(self.max_messages));
         transaction.prepare_cached(sql)?.execute(params![id, oldest])?;
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        Ok(true)
     }
 
     /// A conversation's newest messages below `before`, oldest first; `None` if there is none.
@@ -196,7 +256,47 @@ impl Database {
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
 
+    /// Deletes a conversation, and gives its room back to the disk. False if there is none.
     pub(super) fn delete(&mut self, tenant: &[u8; 32], user_id: &str) -> Result<bool> {
+        let is_deleted = match self.try_delete(tenant, user_id) {
+            Err(error) if is_full(&error) => {
+                self.with_reserve(|it| it.delete_in_parts(tenant, user_id))?
+            }
+            deleted => deleted?,
+        };
+        if is_deleted {
+            // The write-ahead file still holds the messages until it is written back. Where a reader
+            // hinders that, the next time does it.
+            let tidied = match self.tidy_up() {
+                Err(error) if is_full(&error) => self.with_reserve(Self::tidy_up),
+                tidied => tidied,
+            };
+            if let Err(error) = tidied {
+                tracing::warn!(%error, "deleted messages are still in the write-ahead file");
+            }
+        }
+        Ok(is_deleted)
+    }
+
+    /// Does `work` with the room that is set aside.
+    fn with_reserve<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        if let Some(reserve) = &mut self.reserve {
+            reserve.release();
+        }
+        let result = write_back(&self.connection).and_then(|()| {
+            self.is_stuck = false;
+            work(self)
+        });
+        if let Some(reserve) = &mut self.reserve {
+            reserve.fill();
+        }
+        result
+    }
+
+    fn try_delete(&mut self, tenant: &[u8; 32], user_id: &str) -> rusqlite::Result<bool> {
         let transaction = begin(&mut self.connection)?;
         let sql = "DELETE FROM conversations WHERE tenant = ?1 AND user_id = ?2";
         let num_deleted = transaction.execute(sql, params![tenant, user_id])?;
@@ -204,35 +304,60 @@ impl Database {
             add_to_count(&transaction, tenant, -1)?;
         }
         transaction.commit()?;
-        if num_deleted > 0 {
-            // The log still holds the messages until it is written back. Where a reader hinders
-            // that, the next checkpoint does it.
-            let checkpoint =
-                self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            if let Err(error) = checkpoint {
-                tracing::warn!(%error, "deleted messages are still in the log");
+        Ok(num_deleted > 0)
+    }
+
+    /// As much at a time as fits into the write-ahead file. What was deleted when a later part fails is
+    /// gone, and the rest is whole turns.
+    fn delete_in_parts(&mut self, tenant: &[u8; 32], user_id: &str) -> rusqlite::Result<bool> {
+        loop {
+            let transaction = begin(&mut self.connection)?;
+            let Some(ConversationId { row: id, .. }) = find(&transaction, tenant, user_id)? else {
+                return Ok(false);
+            };
+            let sql = "DELETE FROM messages WHERE conversation = ?1 AND number IN (SELECT number
+                FROM messages WHERE conversation = ?1 ORDER BY number LIMIT ?2)";
+            let num_deleted = transaction.execute(sql, params![id, DELETED_AT_A_TIME])?;
+            transaction.commit()?;
+            write_back(&self.connection)?;
+            if num_deleted == 0 {
+                return self.try_delete(tenant, user_id);
             }
         }
-        Ok(num_deleted > 0)
+    }
+
+    /// Gives free pages back to the disk, and empties the write-ahead file.
+    fn tidy_up(&mut self) -> rusqlite::Result<()> {
+        write_back(&self.connection)?;
+        for _ in 0..RETURNED_STEPS {
+            let num_free: u32 =
+                self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+            if num_free == 0 {
+                break;
+            }
+            give_back(&self.connection, RETURNED_AT_A_TIME)?;
+            write_back(&self.connection)?;
+        }
+        Ok(())
     }
 }
 
 /// A transaction that may write; a lock is waited for at its beginning, and only there.
-fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
-    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
 fn find(
     transaction: &Transaction<'_>,
     tenant: &[u8; 32],
     user_id: &str,
-) -> Result<Option<ConversationId>> {
+) -> rusqlite::Result<Option<ConversationId>> {
     let sql = "SELECT id, created FROM conversations WHERE tenant = ?1 AND user_id = ?2";
     let mut select = transaction.prepare_cached(sql)?;
     let found = select.query_row(params![tenant, user_id], |row| {
         Ok(ConversationId { row: row.get(0)?, created: row.get(1)? })
     });
-    Ok(found.optional()?)
+    found.optional()
 }
 
 /// Counts one more conversation of a tenant, and deletes the oldest ones that are too many then.
@@ -250,21 +375,31 @@ fn make_room(transaction: &Transaction<'_>, tenant: &[u8; 32], max: usize) -> Re
 }
 
 /// Changes a tenant's number of conversations; counting them would take longer the more there are.
-fn add_to_count(transaction: &Transaction<'_>, tenant: &[u8; 32], change: i64) -> Result<i64> {
+fn add_to_count(
+    transaction: &Transaction<'_>,
+    tenant: &[u8; 32],
+    change: i64,
+) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO tenants (tenant, num_conversations) VALUES (?1, ?2)
         ON CONFLICT DO UPDATE SET num_conversations = num_conversations + ?2
         RETURNING num_conversations";
     let mut update = transaction.prepare_cached(sql)?;
-    Ok(update.query_row(params![tenant, change], |row| row.get(0))?)
+    update.query_row(params![tenant, change], |row| row.get(0))
 }
 
-/// Creates the file if there is none, so that nobody else can read what will stand in it.
-fn create_private(path: &Path) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+/// A connection to a file that was claimed, and the format that it has.
+fn open_file(path: &Path, config: &ConversationConfig) -> rusqlite::Result<(Connection, i64)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    lay_out_in(Connection::open_with_flags(path, flags)?, config)
+}
+
+fn lay_out_in(
+    mut connection: Connection,
+    config: &ConversationConfig,
+) -> rusqlite::Result<(Connection, i64)> {
+    prepare(&connection, config)?;
+    let found = lay_out(&mut connection, &LAYOUT)?;
+    Ok((connection, found))
 }
 
 fn prepare(connection: &Connection, config: &ConversationConfig) -> rusqlite::Result<()> {
@@ -275,7 +410,8 @@ fn prepare(connection: &Connection, config: &ConversationConfig) -> rusqlite::Re
     connection.pragma_update(None, "foreign_keys", true)?;
     // What is deleted is overwritten.
     connection.pragma_update(None, "secure_delete", true)?;
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    // Written back by us, who look whether it worked.
+    connection.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     let page_size: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     // SQLite counts pages in 32 bits.
@@ -283,57 +419,42 @@ fn prepare(connection: &Connection, config: &ConversationConfig) -> rusqlite::Re
     connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(()))
 }
 
-/// Makes the tables in an empty file; refuses a file that is not ours or too new.
-fn check_format(connection: &mut Connection, name: &str) -> Result<()> {
-    let check = |connection: &mut Connection| -> rusqlite::Result<Option<(i64, i64)>> {
-        // Also shows that the file can be written and nobody has locked it.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let number = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let application = number("PRAGMA application_id")?;
-        let format = number("PRAGMA user_version")?;
-        let num_tables = number("SELECT count(*) FROM sqlite_schema")?;
-        if (application, format, num_tables) != (0, 0, 0) {
-            return Ok(Some((application, format)));
-        }
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.commit()?;
-        Ok(None)
-    };
-    let path = name.to_owned();
-    match check(connection).map_err(|error| opening(name, &error))? {
-        None => Ok(()),
-        Some((application, _)) if application != APPLICATION_ID => {
-            let reason = "it is another program's SQLite database".to_owned();
-            Err(ConversationError::NotOurs { path, reason })
-        }
-        Some((_, found)) if found > FORMAT => {
-            Err(ConversationError::NewerFormat { path, found, known: FORMAT })
-        }
-        Some((_, FORMAT)) => Ok(()),
-        Some((_, found)) => {
-            let reason = format!("its format is {found}");
-            Err(ConversationError::NotOurs { path, reason })
-        }
+/// Refuses a file that is too new, or damaged so that it has no format.
+fn check_format(name: &str, found: i64) -> Result<()> {
+    let (path, known) = (name.to_owned(), LAYOUT.version);
+    if found > known {
+        return Err(ConversationError::NewerFormat { path, found, known });
     }
+    if found < known {
+        return Err(unreadable(name, &format!("its format is {found}")));
+    }
+    Ok(())
 }
 
 /// What an error at the start means.
 fn opening(name: &str, error: &rusqlite::Error) -> ConversationError {
+    if is_busy(error) {
+        return cannot_open(name, "another program has locked it");
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            ConversationError::NotOurs { path: name.to_owned(), reason: error.to_string() }
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            cannot_open(name, "another program has locked it")
+            unreadable(name, &error.to_string())
         }
         _ => cannot_open(name, &error.to_string()),
     }
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 fn cannot_open(name: &str, reason: &str) -> ConversationError {
     ConversationError::CannotOpen { path: name.to_owned(), reason: reason.to_owned() }
+}
+
+fn unreadable(name: &str, reason: &str) -> ConversationError {
+    ConversationError::Unreadable { path: name.to_owned(), reason: reason.to_owned() }
 }
 
 fn damaged(reason: &str) -> ConversationError {
@@ -352,7 +473,7 @@ impl From<rusqlite::Error> for ConversationError {
                 | rusqlite::Error::Utf8Error(..)
         );
         match code {
-            Some(ErrorCode::DiskFull) => Self::Full,
+            _ if is_full(&error) => Self::Full,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 damaged(&error.to_string())

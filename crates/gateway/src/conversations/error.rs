@@ -1,5 +1,6 @@
 //! Why a conversation cannot be kept or read.
 
+use brisk_storage::FileError;
 use thiserror::Error;
 
 /// A call or an opening that failed, by situation.
@@ -68,12 +69,18 @@ pub enum ConversationError {
         /// The system's or SQLite's words.
         reason: String,
     },
-    /// Operator's move, at the start: the file is not one of ours.
-    #[error("{path} holds no conversations of this program: {reason}")]
-    NotOurs {
+    /// Operator's move, at the start: the file is not one of ours, or no file.
+    #[error("cannot keep the conversations: {0}")]
+    File(#[from] FileError),
+    /// Operator's move, at the start: the file is ours and damaged. Nobody's conversations are dropped
+    /// without being asked.
+    #[error(
+        "the conversations in {path} are damaged: {reason}; put a copy in its place, or move it away"
+    )]
+    Unreadable {
         /// The file.
         path: String,
-        /// What it is instead.
+        /// SQLite's words.
         reason: String,
     },
     /// Operator's move, at the start: a later version of this program wrote the file.

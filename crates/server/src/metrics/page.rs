@@ -18,6 +18,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) engine: EngineStats,
     /// None if there is no response cache.
     pub(crate) cache: Option<CacheStats>,
+    /// What is kept in files, and whether that does not work now.
+    pub(crate) stores: Vec<(&'static str, bool)>,
     /// Seconds since the server began.
     pub(crate) uptime_s: f64,
 }
@@ -31,6 +33,11 @@ pub(crate) fn render(metrics: &Metrics, sources: &Sources<'_>) -> String {
     vllm_histograms(&mut page, metrics);
     requests(&mut page, metrics);
     response_cache(&mut page, metrics, &sources.cache.clone().unwrap_or_default());
+    let name = "brisk_storage_degraded";
+    page.family(name, "gauge", "1 while a file does not take or give what it should keep.");
+    for (file, is_degraded) in &sources.stores {
+        page.sample(name, &format!("file=\"{file}\""), u8::from(*is_degraded));
+    }
     page.gauge("brisk_uptime_seconds", "Since the server began.", sources.uptime_s);
     page.labels = format!(
         "gen_ai_provider_name=\"brisk\",gen_ai_request_model=\"{model}\",gen_ai_response_model=\"{model}\""
@@ -365,6 +372,7 @@ mod tests {
                 num_cached_tokens,
                 num_completion_tokens,
                 is_counted,
+                is_turn_kept: None,
                 timings,
             };
             let tier = status.is_hit().then_some(Tier::Redis);

@@ -29,6 +29,54 @@ async fn a_file_keeps_what_was_appended() {
 }
 
 #[tokio::test]
+async fn a_closed_file_is_whole_by_itself() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    for turn in 1..=60 {
+        append(&store, ANN, &format!("u{}", turn % 7), turn).await;
+    }
+    let expected = listed(&store, ANN, 10, None).await;
+    store.close().await;
+    assert!(!folder.path().join("conversations.db-wal").exists(), "nothing is beside it");
+    let copy = folder.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    let copied = ConversationStore::open(Some(&copy), impatient()).unwrap();
+    assert_eq!(listed(&copied, ANN, 10, None).await, expected);
+    // Whoever asks after the end is told, and nobody waits.
+    assert_eq!(store.delete(ANN, "u1").await, Err(ConversationError::Stopped));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_write_ahead_file_stays_small() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    let text = "x".repeat(20_000);
+    for turn in 0..200 {
+        store.append(ANN, "u", None, "q", &text, at(turn)).await.unwrap();
+        let num_bytes = fs::metadata(folder.path().join("conversations.db-wal")).unwrap().len();
+        assert!(num_bytes < 2 << 20, "{num_bytes}");
+    }
+    assert!(fs::metadata(&path).unwrap().len() > 3 << 20);
+}
+
+#[tokio::test]
+async fn a_deletion_gives_its_room_back_to_the_disk() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conversations.db");
+    let store = ConversationStore::open(Some(&path), impatient()).unwrap();
+    append(&store, ANN, "u", 1).await;
+    store.append(ANN, "v", None, "q", &"x".repeat(1 << 20), at(0)).await.unwrap();
+    append(&store, ANN, "w", 2).await;
+    assert!(store.delete(ANN, "v").await.unwrap());
+    let num_bytes = fs::metadata(&path).unwrap().len();
+    assert!(num_bytes < 100 << 10, "{num_bytes}");
+    assert_eq!(loaded(&store, ANN, "w", 10).await, "q2 a2");
+}
+
+#[tokio::test]
 async fn two_programs_may_share_a_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("conversations.db");
@@ -79,7 +127,7 @@ async fn a_full_file_takes_no_more_and_keeps_what_it_has() {
     let mut refused = 0;
     for turn in 0..5 {
         match store.append(ANN, "v", None, "q", &long, at(turn)).await {
-            Ok(()) => assert_eq!(refused, 0, "what is full stays full"),
+            Ok(_) => assert_eq!(refused, 0, "what is full stays full"),
             Err(error) => {
                 assert_eq!(error, ConversationError::Full);
                 refused += 1;
@@ -108,9 +156,13 @@ fn a_file_that_is_no_store_is_refused() {
         fs::write(&path, bytes).unwrap();
         path
     };
+    let not_ours = |found: &str| {
+        format!(
+            "cannot keep the conversations: PATH is {found}, not Brisk's file of conversations: it stays as it is, name another file"
+        )
+    };
     let text = file("text", "no database, but long enough to be one\n".repeat(200).as_bytes());
-    let expected = "PATH holds no conversations of this program: file is not a database";
-    assert_eq!(refused(&text), expected);
+    assert_eq!(refused(&text), not_ours("a text"));
     assert!(fs::read(&text).unwrap().starts_with(b"no database"), "it is not touched");
 
     let sql = |name: &str, sql: &str| -> PathBuf {
@@ -119,40 +171,42 @@ fn a_file_that_is_no_store_is_refused() {
         path
     };
     let foreign = sql("foreign", "CREATE TABLE t (x)");
-    let expected =
-        "PATH holds no conversations of this program: it is another program's SQLite database";
-    assert_eq!(refused(&foreign), expected);
+    assert_eq!(refused(&foreign), not_ours("a SQLite database without Brisk's mark"));
     let foreign = sql("application", "PRAGMA application_id = 7");
-    assert_eq!(refused(&foreign), expected);
+    let found = "another program's SQLite database (application id 0x00000007)";
+    assert_eq!(refused(&foreign), not_ours(found));
 
     let path = folder.path().join("newer");
     drop(ConversationStore::open(Some(&path), impatient()).unwrap());
     sql("newer", "PRAGMA user_version = 7");
     assert_eq!(refused(&path), "PATH has format 7, this version knows format 1 and older ones");
     sql("newer", "PRAGMA user_version = 0");
-    assert_eq!(refused(&path), "PATH holds no conversations of this program: its format is 0");
+    let expected = "the conversations in PATH are damaged: its format is 0; put a copy in its place, or move it away";
+    assert_eq!(refused(&path), expected);
 
     let path = folder.path().join("cut");
     drop(ConversationStore::open(Some(&path), impatient()).unwrap());
     let bytes = fs::read(&path).unwrap();
     let cut = file("cut", &bytes[..bytes.len() / 2 + 100]);
     assert!(
-        refused(&cut).starts_with("PATH holds no conversations of this program: "),
+        refused(&cut).starts_with("the conversations in PATH are damaged: "),
         "{}",
         refused(&cut)
     );
+    assert_eq!(fs::read(&cut).unwrap().len(), bytes.len() / 2 + 100, "it is not touched");
 }
 
 #[test]
 fn a_place_that_holds_no_file_is_refused() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("missing/conversations.db");
-    assert!(refused(&missing).starts_with("cannot open the conversations in PATH: "));
-    assert!(refused(folder.path()).starts_with("cannot open the conversations in PATH: "));
+    assert!(refused(&missing).starts_with("cannot keep the conversations: cannot open PATH: "));
+    let expected = "cannot keep the conversations: PATH is a folder: name a file instead";
+    assert_eq!(refused(folder.path()), expected);
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let within = file.join("conversations.db");
-    assert!(refused(&within).starts_with("cannot open the conversations in PATH: "));
+    assert!(refused(&within).starts_with("cannot keep the conversations: cannot open PATH: "));
     // An empty file is one that can be filled.
     drop(ConversationStore::open(Some(&file), impatient()).unwrap());
 }
@@ -168,7 +222,7 @@ fn a_read_only_folder_is_refused() {
         eprintln!("SKIPPED: this user may write everywhere");
         return;
     }
-    assert!(refused(&path).starts_with("cannot open the conversations in PATH: "));
+    assert!(refused(&path).starts_with("cannot keep the conversations: cannot open PATH: "));
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
     drop(ConversationStore::open(Some(&path), impatient()).unwrap());
     // The file may be written, but not the log beside it.
@@ -176,7 +230,7 @@ fn a_read_only_folder_is_refused() {
     assert!(refused(&path).starts_with("cannot open the conversations in PATH: "));
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    assert!(refused(&path).starts_with("cannot open the conversations in PATH: "));
+    assert!(refused(&path).starts_with("cannot keep the conversations: cannot open PATH: "));
 }
 
 #[tokio::test]
