@@ -353,7 +353,7 @@ fn setting(setting: &'static Setting) -> Arg {
         .help(help);
     let arg = if setting.name == "model" { arg.short('m') } else { arg };
     match setting.kind {
-        Kind::List { .. } => arg.action(ArgAction::Append),
+        Kind::List(_) => arg.action(ArgAction::Append),
         Kind::Choice(words) => {
             arg.value_parser(PossibleValuesParser::new(words)).hide_possible_values(true)
         }

@@ -18,6 +18,7 @@ mod config;
 mod connection;
 mod conversations;
 mod convert;
+mod cors;
 mod error;
 mod guarded_io;
 mod head;
@@ -38,5 +39,7 @@ mod whole;
 
 pub use config::{ConfigError, ServerConfig};
 pub use convert::AssistantDefaults;
+pub use cors::is_origin;
+pub use host::is_host_name;
 pub use openapi::document as openapi_document;
 pub use serve::{Error, serve};

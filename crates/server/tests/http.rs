@@ -209,8 +209,10 @@ async fn without_the_key_only_health_and_the_page_are_open() {
     }
     for header in [
         "Authorization: Bearer sk-One",
+        "authorization: bearer sk-One",
+        "Authorization: BEARER   sk-two",
         "X-Api-Key: sk-two",
-        "Authorization: Bearer sk-two\r\nX-Api-Key: sk-two",
+        "Authorization: bearer sk-two\r\nX-Api-Key: sk-two",
     ] {
         for path in ["/v1/models", "/metrics", "/openapi.json"] {
             assert_eq!(server.client.with(header).get(path).await.status, 200, "{header} {path}");
@@ -244,22 +246,126 @@ async fn a_body_is_asked_for_when_it_will_be_read() {
 async fn a_loopback_server_answers_for_its_own_names() {
     let server =
         Server::start(ServerConfig { allowed_hosts: vec!["brisk.home.arpa".into()], ..config() });
-    for host in ["localhost", "127.0.0.1:80", "[::1]:9", "brisk.home.arpa"] {
+    for host in [
+        "localhost",
+        "localhost.",
+        "LOCALHOST.:80",
+        "127.0.0.1:80",
+        "127.0.0.1.",
+        "[::1]:9",
+        "brisk.home.arpa",
+        "Brisk.Home.Arpa.:443",
+    ] {
         assert_eq!(
             server.client.with(&format!("Host: {host}")).get("/").await.status,
             200,
             "{host}"
         );
     }
-    for host in
-        ["evil.com", "", "127.0.0.1.evil.com", "localhost.evil.com", "localhost\r\nHost: localhost"]
-    {
+    for host in [
+        "evil.com",
+        "evil.com.",
+        "",
+        "localhost..",
+        "127.0.0.1.evil.com",
+        "localhost.evil.com",
+        "localhost\r\nHost: localhost",
+    ] {
         let reply = server.client.with(&format!("Host: {host}")).get("/").await;
         assert_eq!(reply.error(), "421 wrong_host", "{host}");
     }
     let absolute = server.client.with("Host: localhost").get("http://evil.com/v1/models").await;
     assert_eq!(absolute.error(), "421 wrong_host");
     assert_eq!(server.client.raw(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await.status, 421);
+}
+
+/// What a browser learns of a request that a page of `origin` wants to make.
+async fn preflight(server: &Server, origin: &str, method: &str, headers: &str) -> Reply {
+    let client = server.client.with(&format!("Origin: {origin}"));
+    let client = client.with(&format!("Access-Control-Request-Method: {method}"));
+    let client = client.with(&format!("Access-Control-Request-Headers: {headers}"));
+    client.request("OPTIONS", "/v1/chat/completions", "").await
+}
+
+/// The headers that open a server to pages of other origins.
+fn cors(reply: &Reply) -> Vec<&str> {
+    reply.head.lines().filter(|line| line.starts_with("access-control-")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_are_kept_out_unless_they_are_named() {
+    const PAGE: &str = "https://chat.example";
+    let closed = Server::start(config());
+    assert_eq!(
+        preflight(&closed, PAGE, "POST", "content-type").await.error(),
+        "405 method_not_allowed"
+    );
+    let get = async |server: &Server, origin: &str| {
+        server.client.with(&format!("Origin: {origin}")).get("/v1/models").await
+    };
+    assert_eq!(cors(&get(&closed, PAGE).await), Vec::<&str>::new());
+
+    let cors_origins = vec![PAGE.to_owned(), "http://localhost:3000".to_owned()];
+    let api_keys = vec!["sk-one".to_owned()];
+    let open = Server::start(ServerConfig { cors_origins, api_keys, ..config() });
+    let wanted =
+        "authorization,content-type,x-brisk-cache-control,x-request-timeout,x-stainless-os";
+    for origin in [PAGE, "http://localhost:3000"] {
+        for method in ["POST", "GET", "DELETE"] {
+            let reply = preflight(&open, origin, method, wanted).await;
+            assert_eq!(reply.status, 200, "without a key");
+            assert_eq!(reply.header("access-control-allow-origin"), Some(origin));
+            assert!(
+                reply
+                    .header("access-control-allow-methods")
+                    .unwrap()
+                    .contains(&method.to_lowercase())
+            );
+            assert_eq!(reply.header("access-control-allow-headers"), Some(wanted));
+            assert_eq!(reply.header("access-control-max-age"), Some("600"));
+            assert_eq!(reply.header("access-control-allow-credentials"), None);
+            assert!(reply.header("vary").unwrap().contains("origin"));
+            assert!(reply.header("x-request-id").is_some());
+        }
+    }
+    // A refusal can be read too, and the key is still asked for.
+    let refused = get(&open, PAGE).await;
+    assert_eq!(refused.error(), "401 invalid_api_key");
+    assert_eq!(refused.header("access-control-allow-origin"), Some(PAGE));
+    let keyed = open.client.with("authorization: bearer sk-one").with(&format!("Origin: {PAGE}"));
+    let reply = keyed.post("/v1/completions", CANARY).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, Some(PAGE)));
+    let exposed = reply.header("access-control-expose-headers").unwrap();
+    for name in ["x-request-id", "x-brisk-cache", "x-brisk-cache-key", "age", "retry-after"] {
+        assert!(exposed.split(',').any(|it| it == name), "{name} in {exposed}");
+    }
+    let wrong_host = keyed.with("Host: evil.com").get("/v1/models").await;
+    assert_eq!(wrong_host.error(), "421 wrong_host");
+    for origin in [
+        "https://evil.example",
+        "https://chat.example.evil.example",
+        "http://chat.example",
+        "https://chat.example:8443",
+        "https://CHAT.example",
+        "http://localhost:3001",
+        "http://localhost",
+        "null",
+        "*",
+        "",
+    ] {
+        for reply in [preflight(&open, origin, "POST", wanted).await, get(&open, origin).await] {
+            assert_eq!(reply.header("access-control-allow-origin"), None, "{origin}");
+        }
+    }
+    assert_eq!(get(&open, PAGE).await.header("x-content-type-options"), Some("nosniff"));
+
+    let api_keys = vec!["sk-one".to_owned()];
+    let all = ServerConfig { cors_origins: vec!["*".to_owned()], api_keys, ..config() };
+    let all = Server::start(all);
+    let reply = preflight(&all, "https://anything.example", "POST", wanted).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, Some("*")));
+    assert_eq!(reply.header("access-control-allow-credentials"), None);
+    assert_eq!(get(&all, "null").await.error(), "401 invalid_api_key");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,12 +80,12 @@ fn value_words(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
         Kind::Path => "a file".to_owned(),
-        Kind::List { .. } => {
+        Kind::List(_) => {
             "words; an array in `brisk.toml`, separated by commas in a variable".to_owned()
         }
         Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Fraction { min, max } => format!("a number from {min} to {max}"),
-        Kind::Secret => "a text of 16 characters at least, never shown".to_owned(),
+        Kind::Secret => "a text of 16 visible characters at least, never shown".to_owned(),
         Kind::RedisUrl => {
             "`redis://[user:password@]host[:port][/database]`, shown without its password"
                 .to_owned()

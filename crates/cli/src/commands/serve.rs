@@ -56,6 +56,7 @@ async fn serve(
     let server_config = ServerConfig {
         api_keys: config.api_keys.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
+        cors_origins: config.cors_origins.clone(),
         max_body_bytes: config.max_body_bytes,
         max_connections: config.max_connections,
         header_timeout: config.header_timeout,

@@ -100,6 +100,27 @@ fn what_cannot_work_is_one_line_and_a_status() {
 }
 
 #[test]
+fn a_settings_file_is_read_whatever_editor_has_saved_it() {
+    let place = Place::new();
+    place.file("brisk.toml", "\u{feff}port = 1\n");
+    place.file(".env", "\u{feff}BRISK_API_KEY=sk-one\r\nBRISK_CONFIG=other.toml\r\n");
+    place.file("other.toml", "\u{feff}port = 2\r\n");
+    let text = place.output("config");
+    assert!(text.contains("BRISK_API_KEY in .env, line 1"), "{text}");
+    assert!(text.contains("other.toml, line 1"), "{text}");
+    let wide: Vec<u8> = "\u{feff}BRISK_PORT=1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(place.path(".env"), wide).unwrap();
+    place.refused("config", 2, "cannot read .env: it is UTF-16");
+    place.file(".env", "OTHER=\"a\nb\"\nBRISK_API_KEY=\"secret\n");
+    place.refused("serve", 2, ".env, line 3: BRISK_API_KEY: the quotation mark is not closed");
+    place.file(".env", "");
+    let output = place.command("config").env("brisk_api_key", "secret").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("its name must be BRISK_API_KEY"), "{error}");
+}
+
+#[test]
 fn config_shows_every_value_and_where_it_came_from() {
     let place = Place::new();
     place.file("brisk.toml", "max_num_seqs = 3\napi_keys = [\"sk-one\", \"sk-two\"]\n");
