@@ -47,7 +47,10 @@ fn run(invocation: Invocation) -> Result<()> {
     let level = if is_quiet { "warn" } else { &config.log_level };
     let _writes_to_the_end = logging::start(level, config.log_json)?;
     for name in &raw.strange_variables {
-        tracing::warn!(variable = name, "this environment variable sets nothing");
+        tracing::warn!(
+            variable = output::shortened(name),
+            "this environment variable sets nothing"
+        );
     }
     match task {
         Task::Serve => commands::serve::run(&config),

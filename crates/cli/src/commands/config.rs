@@ -40,13 +40,7 @@ fn row(raw: &RawConfig, setting: &Setting) -> [String; 3] {
 
 /// The reference page, generated so that it is never behind the code.
 fn reference() -> String {
-    let mut page = String::from(
-        "# Settings\n\n\
-         Written by `brisk config --markdown` from the table in the code.\n\n\
-         A flag counts first, then a `BRISK_*` variable of the environment, then one of `.env` in \
-         the working folder, then a key of `brisk.toml` there (or of `--config FILE`), then the \
-         default. `brisk config` shows what counts and why.\n",
-    );
+    let mut page = include_str!("config_head.md").to_owned();
     for setting in settings::ALL {
         let mut keys = vec![setting.name];
         keys.extend(setting.aliases);
