@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use brisk_kernels::WeightType;
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 
-use crate::config::settings::{self, DefaultValue, Group, Kind, Setting};
+use crate::{
+    commands::DEFAULT_MAX_TOKENS,
+    config::settings::{self, DefaultValue, Group, Kind, Setting},
+    output::{message, shortened},
+};
 
 /// A parsed command line.
 #[derive(Debug)]
@@ -60,10 +64,24 @@ pub(crate) enum TextFrom {
     File(PathBuf),
 }
 
+/// Longest message about wrong usage that is shown as clap writes it, and lines of a longer one.
+const MAX_USAGE_BYTES: usize = 2000;
+const MAX_USAGE_LINES: usize = 20;
+
 /// Reads the process's arguments; prints help or what is wrong and ends the process where that is
 /// all there is to do (exit status 2 for wrong usage).
 pub(crate) fn parse() -> Invocation {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| {
+        // Clap repeats what it does not understand, whatever its length.
+        let lines = error.to_string();
+        if !error.use_stderr() || lines.len() <= MAX_USAGE_BYTES {
+            error.exit();
+        }
+        let lines: Vec<_> = lines.trim_end().lines().take(MAX_USAGE_LINES).map(message).collect();
+        eprintln!("{}", lines.join("\n"));
+        #[expect(clippy::exit, reason = "as clap does")]
+        std::process::exit(error.exit_code())
+    });
     invocation(&matches)
 }
 
@@ -311,7 +329,10 @@ fn with_sampling(command: Command) -> Command {
                 .help("Choose among the likeliest tokens that together reach this [default: 0.95]"),
         )
         .arg(number("seed", value_parser!(u64)).help("Same seed, same reply"))
-        .arg(count("max_tokens", 1 << 28).help("Longest reply [default: what the context leaves]"))
+        .arg(count("max_tokens", 1 << 28).help(format!(
+            "Longest reply in tokens; one that is cut off says so on stderr [default: \
+             {DEFAULT_MAX_TOKENS}, or what the context leaves]"
+        )))
 }
 
 /// The settings of `groups` as flags, and those that every command has.
@@ -353,7 +374,7 @@ fn setting(setting: &'static Setting) -> Arg {
         .help(help);
     let arg = if setting.name == "model" { arg.short('m') } else { arg };
     match setting.kind {
-        Kind::List { .. } => arg.action(ArgAction::Append),
+        Kind::List(_) => arg.action(ArgAction::Append),
         Kind::Choice(words) => {
             arg.value_parser(PossibleValuesParser::new(words)).hide_possible_values(true)
         }
@@ -393,7 +414,7 @@ fn weight_types(text: &str) -> Result<Vec<WeightType>, String> {
     let weight_type = |name: &str| {
         WeightType::ALL.into_iter().find(|it| it.name() == name).ok_or_else(|| {
             let known = WeightType::ALL.map(WeightType::name).join(", ");
-            format!("no weight type is called {name:?}, known are all, none, {known}")
+            format!("no weight type is called {:?}, known are all, none, {known}", shortened(name))
         })
     };
     text.split(',').map(weight_type).collect()

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough, as in `brisk inspect | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::printable(&format!("{error:#}")));
+            eprintln!("error: {}", output::message(&format!("{error:#}")));
             let is_usage = error.chain().any(<dyn std::error::Error>::is::<ConfigError>);
             if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
@@ -47,7 +47,10 @@ fn run(invocation: Invocation) -> Result<()> {
     let level = if is_quiet { "warn" } else { &config.log_level };
     let _writes_to_the_end = logging::start(level, config.log_json)?;
     for name in &raw.strange_variables {
-        tracing::warn!(variable = name, "this environment variable sets nothing");
+        tracing::warn!(
+            variable = output::shortened(name),
+            "this environment variable sets nothing"
+        );
     }
     match task {
         Task::Serve => commands::serve::run(&config),

@@ -24,6 +24,7 @@ use crate::{
     cache_admin, chat, completions, compression,
     config::ServerConfig,
     conversations,
+    cors::with_cors,
     error::HttpError,
     health,
     host::{self, HostRule},
@@ -100,7 +101,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         router = router.route(asset.path, get(async |request: Request| web::show(asset, &request)));
     }
     // The last layer is the first to see a request.
-    router
+    let router = router
         .fallback(async || HttpError::UnknownRoute)
         .method_not_allowed_fallback(async || HttpError::WrongMethod)
         .layer(from_fn_with_state(Arc::clone(app), auth::check))
@@ -108,9 +109,11 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(|panic| panicked(&panic)))
         .layer(compression::layer())
         .layer(map_response(compression::weaken_tag))
+        .with_state(Arc::clone(app));
+    // Pages of other origins ask without their key whether they may ask, and can read refusals too.
+    with_cors(router, &app.config.cors_origins)
         .layer(from_fn_with_state(Arc::clone(app), observe::observe))
         .layer(from_fn(web::add_security_headers))
-        .with_state(Arc::clone(app))
 }
 
 /// A panic costs one request. Its message goes to the log alone.

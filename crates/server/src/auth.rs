@@ -43,7 +43,7 @@ impl Keys {
             return Ok(Tenant::LOCAL);
         }
         let bearer = single(headers, header::AUTHORIZATION.as_str())?;
-        let bearer = bearer.map(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let bearer = bearer.map(|value| bearer_key(value.as_bytes()));
         let plain = single(headers, "x-api-key")?.map(HeaderValue::as_bytes);
         let key = match (bearer, plain) {
             (Some(Some(bearer)), Some(plain)) if bearer != plain => {
@@ -58,6 +58,13 @@ impl Keys {
             _ => Err(HttpError::Unauthorized),
         }
     }
+}
+
+/// The key in `Bearer KEY`: a scheme has no case, and any number of blanks may follow it.
+fn bearer_key(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(b"Bearer".len())?;
+    let key_start = key.iter().position(|byte| *byte != b' ')?;
+    (scheme.eq_ignore_ascii_case(b"Bearer") && key_start > 0).then(|| &key[key_start..])
 }
 
 /// Whoever holds a key is a tenant of their own: their kept replies and conversations are nobody
@@ -141,6 +148,10 @@ mod tests {
     fn only_the_exact_key_opens() {
         check(&[("authorization", "Bearer sk-Alpha")], "in");
         check(&[("authorization", "Bearer sk-beta")], "in");
+        for value in ["bearer sk-beta", "BEARER sk-beta", "bEaReR sk-beta", "Bearer   sk-beta"] {
+            check(&[("authorization", value)], "in");
+        }
+        check(&[("authorization", "bearer  sk-beta"), ("x-api-key", "sk-beta")], "in");
         check(&[("x-api-key", "sk-beta")], "in");
         check(&[("authorization", "Bearer sk-beta"), ("x-api-key", "sk-beta")], "in");
         let long = format!("Bearer {}", "k".repeat(10_000));
@@ -148,8 +159,11 @@ mod tests {
             "",
             "Bearer",
             "Bearer ",
-            "Bearer  sk-beta",
-            "bearer sk-beta",
+            "Bearer\tsk-beta",
+            "Bearersk-beta",
+            " Bearer sk-beta",
+            "Bearer:sk-beta",
+            "Token sk-beta",
             "Bearer sk-bet",
             "Bearer sk-beta2",
             "Bearer sk-BETA",

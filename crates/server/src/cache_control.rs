@@ -13,9 +13,9 @@ use crate::error::{ApiError, HttpError};
 /// How the header is spelled where people read it.
 const SHOWN_HEADER: &str = "X-Brisk-Cache-Control";
 /// Where the reply comes from.
-const STATUS: HeaderName = HeaderName::from_static("x-brisk-cache");
+pub(crate) const STATUS: HeaderName = HeaderName::from_static("x-brisk-cache");
 /// Names the kept reply.
-const KEY: HeaderName = HeaderName::from_static("x-brisk-cache-key");
+pub(crate) const KEY: HeaderName = HeaderName::from_static("x-brisk-cache-key");
 
 /// The directives of `X-Brisk-Cache-Control`; several headers count as one list.
 pub(crate) fn of_header(headers: &HeaderMap) -> Result<Option<CacheControl>, RequestError> {

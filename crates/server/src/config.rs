@@ -4,7 +4,11 @@ use std::{collections::HashSet, fmt, net::SocketAddr, time::Duration};
 
 use thiserror::Error;
 
-use crate::convert::AssistantDefaults;
+use crate::{
+    convert::AssistantDefaults,
+    cors::{self, is_origin},
+    host::is_host_name,
+};
 
 /// What a server may do, and how much of it.
 #[derive(Clone)]
@@ -14,6 +18,8 @@ pub struct ServerConfig {
     /// On a loopback address requests must name one of these hosts, or `localhost` or a loopback
     /// address: a web page on another name cannot reach the server through DNS rebinding.
     pub allowed_hosts: Vec<String>,
+    /// Origins whose web pages may ask; `*` alone lets every page ask, which needs a key.
+    pub cors_origins: Vec<String>,
     /// Bytes of a request body at most.
     pub max_body_bytes: usize,
     /// Bytes of a text for `/api/markdown` at most.
@@ -48,6 +54,7 @@ impl Default for ServerConfig {
         Self {
             api_keys: Vec::new(),
             allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
             max_body_bytes: 8 << 20,
             max_markdown_bytes: 256 << 10,
             max_connections: 1024,
@@ -89,6 +96,21 @@ pub enum ConfigError {
         /// Which key, from 1.
         number: usize,
     },
+    /// A host that no request could name.
+    #[error("allowed host number {number} is no host name")]
+    BadHost {
+        /// Which one, from 1.
+        number: usize,
+    },
+    /// An origin that no browser would send.
+    #[error("origin number {number} is not one that browsers send, such as https://chat.example")]
+    BadOrigin {
+        /// Which one, from 1.
+        number: usize,
+    },
+    /// Every web page that is open in some browser could use the server.
+    #[error("every origin may ask, which needs at least one API key")]
+    OpenToAllPages,
     /// A bound that would refuse everything.
     #[error("`{name}` is 0")]
     Zero {
@@ -120,6 +142,16 @@ impl ServerConfig {
         if self.api_keys.is_empty() && !address.ip().to_canonical().is_loopback() {
             return Err(ConfigError::NoKeys { address });
         }
+        if let Some(at) = self.allowed_hosts.iter().position(|it| !is_host_name(it)) {
+            return Err(ConfigError::BadHost { number: at + 1 });
+        }
+        if self.cors_origins == [cors::ANY] {
+            if self.api_keys.is_empty() {
+                return Err(ConfigError::OpenToAllPages);
+            }
+        } else if let Some(at) = self.cors_origins.iter().position(|it| !is_origin(it)) {
+            return Err(ConfigError::BadOrigin { number: at + 1 });
+        }
         let bounds = [
             ("max_body_bytes", self.max_body_bytes == 0),
             ("max_markdown_bytes", self.max_markdown_bytes == 0),
@@ -143,6 +175,7 @@ impl fmt::Debug for ServerConfig {
         f.debug_struct("ServerConfig")
             .field("num_api_keys", &self.api_keys.len())
             .field("allowed_hosts", &self.allowed_hosts)
+            .field("cors_origins", &self.cors_origins)
             .field("max_body_bytes", &self.max_body_bytes)
             .field("max_markdown_bytes", &self.max_markdown_bytes)
             .field("max_connections", &self.max_connections)
@@ -190,6 +223,29 @@ mod tests {
         check("0.0.0.0:80", &["two words"], unsendable);
         check("0.0.0.0:80", &["ключ"], unsendable);
         check("0.0.0.0:80", &["key\n"], unsendable);
+    }
+
+    #[test]
+    fn pages_of_every_origin_need_a_key() {
+        for (keys, origins, expected) in [
+            (&[][..], &["https://a.example", "http://localhost:3000"][..], "ok"),
+            (&[], &["*"], "every origin may ask, which needs at least one API key"),
+            (&["k"], &["*"], "ok"),
+            (
+                &["k"],
+                &["https://a.example", "*"],
+                "origin number 2 is not one that browsers send, such as https://chat.example",
+            ),
+        ] {
+            let texts = |it: &[&str]| it.iter().map(ToString::to_string).collect();
+            let config = ServerConfig {
+                api_keys: texts(keys),
+                cors_origins: texts(origins),
+                ..ServerConfig::default()
+            };
+            let result = config.check("127.0.0.1:80".parse().unwrap());
+            assert_eq!(result.map_or_else(|it| it.to_string(), |()| "ok".into()), expected);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod connection;
 mod connection_state;
 mod conversations;
 mod convert;
+mod cors;
 mod error;
 mod framing;
 mod guarded_io;
@@ -42,5 +43,7 @@ mod whole;
 
 pub use config::{ConfigError, ServerConfig};
 pub use convert::AssistantDefaults;
+pub use cors::is_origin;
+pub use host::is_host_name;
 pub use openapi::document as openapi_document;
 pub use serve::{Error, serve};

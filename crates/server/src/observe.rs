@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The response header that carries the request's id.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What stands for a path that no route matches; a client's own path would make endless labels.
 const UNMATCHED: &str = "unmatched";
 

@@ -209,8 +209,10 @@ async fn without_the_key_only_health_and_the_page_are_open() {
     }
     for header in [
         "Authorization: Bearer sk-One",
+        "authorization: bearer sk-One",
+        "Authorization: BEARER   sk-two",
         "X-Api-Key: sk-two",
-        "Authorization: Bearer sk-two\r\nX-Api-Key: sk-two",
+        "Authorization: bearer sk-two\r\nX-Api-Key: sk-two",
     ] {
         for path in ["/v1/models", "/metrics", "/openapi.json"] {
             assert_eq!(server.client.with(header).get(path).await.status, 200, "{header} {path}");
@@ -244,16 +246,31 @@ async fn a_body_is_asked_for_when_it_will_be_read() {
 async fn a_loopback_server_answers_for_its_own_names() {
     let server =
         Server::start(ServerConfig { allowed_hosts: vec!["brisk.home.arpa".into()], ..config() });
-    for host in ["localhost", "127.0.0.1:80", "[::1]:9", "brisk.home.arpa"] {
+    for host in [
+        "localhost",
+        "localhost.",
+        "LOCALHOST.:80",
+        "127.0.0.1:80",
+        "127.0.0.1.",
+        "[::1]:9",
+        "brisk.home.arpa",
+        "Brisk.Home.Arpa.:443",
+    ] {
         assert_eq!(
             server.client.with(&format!("Host: {host}")).get("/").await.status,
             200,
             "{host}"
         );
     }
-    for host in
-        ["evil.com", "", "127.0.0.1.evil.com", "localhost.evil.com", "localhost\r\nHost: localhost"]
-    {
+    for host in [
+        "evil.com",
+        "evil.com.",
+        "",
+        "localhost..",
+        "127.0.0.1.evil.com",
+        "localhost.evil.com",
+        "localhost\r\nHost: localhost",
+    ] {
         let reply = server.client.with(&format!("Host: {host}")).get("/").await;
         assert_eq!(reply.error(), "421 wrong_host", "{host}");
     }

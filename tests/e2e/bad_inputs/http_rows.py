@@ -89,10 +89,11 @@ ROWS = [
     HttpRow("H22", "an absolute URI with another host", get(b"http://evil.com/v1/models"), (400, 421)),
     HttpRow("H22", "a fragment", get(b"/v1/models#x"), (200, 400)),
     *(HttpRow("H23", f"Host: {host.decode()}", get(b"/v1/models", host=host), (400, 421), "wrong_host" if host else "")
-      for host in (b"evil.com", b"", b"127.0.0.1.evil.com", b"localhost.evil.com", b"0.0.0.0", b"evil.com@127.0.0.1")),
+      for host in (b"evil.com", b"", b"127.0.0.1.evil.com", b"localhost.evil.com", b"localhost..", b"evil.com.", b"0.0.0.0", b"evil.com@127.0.0.1")),
     HttpRow("H23", "two hosts", get(b"/v1/models", b"Host: 127.0.0.1\r\n"), (400, 421)),
     HttpRow("H23", "no host", b"GET /v1/models HTTP/1.1\r\n\r\n", (400, 421)),
-    *(HttpRow("H23", f"our own host {host.decode()}", get(b"/v1/models", host=host), (200,)) for host in (b"localhost", b"127.0.0.1:80", b"[::1]")),
+    *(HttpRow("H23", f"our own host {host.decode()}", get(b"/v1/models", host=host), (200,))
+      for host in (b"localhost", b"localhost.", b"LocalHost.:80", b"127.0.0.1:80", b"127.0.0.1.", b"[::1]", b"[::ffff:127.0.0.1]:80")),
     *(HttpRow("H24", f"Origin: {origin.decode()}", get(b"/v1/models", b"Origin: " + origin + b"\r\n"), (200, 403), header=("access-control-allow-origin", None))
       for origin in (b"http://evil.com", b"http://localhost.evil.com", b"null")),
     HttpRow("H25", "a preflight", get(CHAT.encode(), b"Origin: http://evil.com\r\nAccess-Control-Request-Method: POST\r\n", b"OPTIONS"), (405, 403, 204), header=("access-control-allow-origin", None)),
@@ -107,12 +108,14 @@ AUTH = b"Authorization: Bearer " + KEY.encode() + b"\r\n"
 # On a server with a key; what is not 200 must be one and the same answer.
 KEY_ROWS = [
     HttpRow("H26", "the right key", get(b"/v1/models", AUTH), (200,)),
+    *(HttpRow("H26", f"the right key after {scheme.decode()!r}", get(b"/v1/models", b"Authorization: " + scheme + KEY.encode() + b"\r\n"), (200,))
+      for scheme in (b"bearer ", b"BEARER ", b"bEARER ", b"Bearer   ")),
     HttpRow("H26", "the right key in X-Api-Key", get(b"/v1/models", b"X-Api-Key: " + KEY.encode() + b"\r\n"), (200,)),
     HttpRow("H26", "no key", get(b"/v1/models"), (401,)),
     *(HttpRow("H26", f"Authorization: {value[:40]!r}", get(b"/v1/models", b"Authorization: " + value + b"\r\n"), (401,))
       for value in (b"", b"Bearer", b"Bearer ", KEY.encode(), b"Basic " + KEY.encode(), b"Bearer wrong", b"Bearer " + KEY.lower().encode(), b"Bearer " + KEY.upper().encode(),
                     b"Bearer " + KEY[:-1].encode(), b"Bearer " + KEY.encode() + b"x", b"Bearer " + KEY.encode() + b" x", b"Bearer ' OR 1=1--", b"Bearer " + b"k" * 10240,
-                    b"Bearer  " + KEY.encode(), b"Bearer \xff\xfe", b"Bearer Bearer " + KEY.encode())),
+                    b"Bearer\t" + KEY.encode(), b"Bearer" + KEY.encode(), b"Bearer \xff\xfe", b"Bearer Bearer " + KEY.encode())),
     HttpRow("H26", "NUL after the key", get(b"/v1/models", b"Authorization: Bearer " + KEY.encode() + b"\0\r\n"), (400, 401)),
     HttpRow("H26", "two keys", get(b"/v1/models", AUTH + b"Authorization: Bearer x\r\n"), (400, 401)),
     HttpRow("H27", "two headers that disagree", get(b"/v1/models", AUTH + b"X-Api-Key: other\r\n"), (400,), "keys_disagree"),

@@ -10,7 +10,7 @@ use brisk_gateway::{GatewayError, Message, Role, SubmitError};
 use tokio::sync::mpsc;
 
 use super::reply::{Ended, Talker, opening, runtime};
-use crate::{args::Sampling, config::Config, output::printable_lines};
+use crate::{args::Sampling, config::Config, output::message};
 
 pub(crate) fn run(config: &Config, sampling: &Sampling) -> Result<()> {
     let talker = Talker::start(config, sampling)?;
@@ -53,7 +53,7 @@ async fn converse(talker: &Talker, mut messages: Vec<Message>) -> Result<()> {
                 if !error.is::<GatewayError>() {
                     return Err(error);
                 }
-                eprintln!("error: {}", printable_lines(&format!("{error:#}")));
+                eprintln!("error: {}", message(&format!("{error:#}")));
             }
         }
     }
@@ -77,7 +77,8 @@ async fn answer(
             Err(error) => return Err(error),
             Ok(ended) => {
                 println!();
-                if let Ended::Done(summary) = ended
+                talker.say_if_cut(&ended);
+                if let Ended::Done(summary, _) = ended
                     && io::stderr().is_terminal()
                     && summary.timings.decode_ms > 0.0
                 {

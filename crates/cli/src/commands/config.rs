@@ -40,13 +40,7 @@ fn row(raw: &RawConfig, setting: &Setting) -> [String; 3] {
 
 /// The reference page, generated so that it is never behind the code.
 fn reference() -> String {
-    let mut page = String::from(
-        "# Settings\n\n\
-         Written by `brisk config --markdown` from the table in the code.\n\n\
-         A flag counts first, then a `BRISK_*` variable of the environment, then one of `.env` in \
-         the working folder, then a key of `brisk.toml` there (or of `--config FILE`), then the \
-         default. `brisk config` shows what counts and why.\n",
-    );
+    let mut page = include_str!("config_head.md").to_owned();
     for setting in settings::ALL {
         let mut keys = vec![setting.name];
         keys.extend(setting.aliases);
@@ -80,12 +74,12 @@ fn value_words(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
         Kind::Path => "a file".to_owned(),
-        Kind::List { .. } => {
+        Kind::List(_) => {
             "words; an array in `brisk.toml`, separated by commas in a variable".to_owned()
         }
         Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Fraction { min, max } => format!("a number from {min} to {max}"),
-        Kind::Secret => "a text of 16 characters at least, never shown".to_owned(),
+        Kind::Secret => "a text of 16 visible characters at least, never shown".to_owned(),
         Kind::RedisUrl => {
             "`redis://[user:password@]host[:port][/database]`, shown without its password"
                 .to_owned()

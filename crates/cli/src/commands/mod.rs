@@ -18,6 +18,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use reply::DEFAULT_MAX_TOKENS;
+
 use crate::args::TextFrom;
 
 /// The longest text that a command reads. The longest context is far shorter.

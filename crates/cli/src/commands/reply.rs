@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use brisk_gateway::{
-    CacheUse, ChatRequest, Gateway, GatewayConfig, Message, Options, ReplyEvent, ReplySummary,
-    Role, SamplingParams, Tenant,
+    CacheUse, ChatRequest, FinishReason, Gateway, GatewayConfig, Message, Options, ReplyEvent,
+    ReplySummary, Role, SamplingParams, Tenant,
 };
 
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
 const DEFAULT_TEMPERATURE: f32 = 0.7;
 /// Cuts the long tail of unlikely tokens, from which small models seldom recover.
 const DEFAULT_TOP_P: f32 = 0.95;
+/// Tokens of a reply where nobody asks for another number: some pages, which a model that never ends
+/// fills in minutes instead of hours.
+pub(crate) const DEFAULT_MAX_TOKENS: usize = 2048;
 
 /// A model ready to answer in the terminal.
 pub(super) struct Talker {
@@ -32,8 +35,8 @@ pub(super) struct Talker {
 
 /// How a reply ended.
 pub(super) enum Ended {
-    /// By itself.
-    Done(ReplySummary),
+    /// By itself or at a limit.
+    Done(ReplySummary, FinishReason),
     /// By Ctrl-C.
     Stopped,
 }
@@ -70,7 +73,7 @@ impl Talker {
         let request = ChatRequest {
             messages: messages.to_vec(),
             is_cleaned: false,
-            default_max_tokens: None,
+            default_max_tokens: Some(DEFAULT_MAX_TOKENS),
             options,
         };
         let mut stop = std::pin::pin!(stop);
@@ -79,6 +82,7 @@ impl Talker {
             reply = self.gateway.chat(request) => reply,
         };
         let mut reply = reply?;
+        let mut ended_by = FinishReason::Stop;
         loop {
             let event = tokio::select! {
                 // Dropping the reply cancels it.
@@ -87,10 +91,25 @@ impl Talker {
             };
             match event.context("the reply broke off")?? {
                 ReplyEvent::Delta(delta) => self.write(&delta.text, text)?,
-                ReplyEvent::Finished { text: rest, .. } => self.write(&rest, text)?,
-                ReplyEvent::Done(summary) => return Ok(Ended::Done(summary)),
+                ReplyEvent::Finished { text: rest, reason, .. } => {
+                    self.write(&rest, text)?;
+                    ended_by = reason;
+                }
+                ReplyEvent::Done(summary) => return Ok(Ended::Done(summary, ended_by)),
             }
         }
+    }
+
+    /// One line about a reply that a limit cut off, for whoever wonders where the rest is.
+    pub(super) fn say_if_cut(&self, ended: &Ended) {
+        let Ended::Done(summary, FinishReason::Length) = ended else { return };
+        let num_tokens = summary.num_completion_tokens;
+        let limit = match self.params.max_tokens {
+            Some(max) if num_tokens >= max => "as --max-tokens says",
+            None if num_tokens >= DEFAULT_MAX_TOKENS => "--max-tokens allows more",
+            _ => "the context is full, --max-model-len may allow more",
+        };
+        eprintln!("stopped after {num_tokens} tokens: {limit}");
     }
 
     fn write(&self, piece: &str, text: &mut String) -> io::Result<()> {

@@ -24,9 +24,11 @@ pub(crate) fn run(config: &Config, prompt: &str, sampling: &Sampling) -> Result<
     messages.push(Message { role: Role::User, content });
     // Ctrl-C ends the program as it ends any other.
     let mut text = String::new();
-    runtime()?.block_on(talker.answer(&messages, &mut text, std::future::pending()))?;
+    let answer = talker.answer(&messages, &mut text, std::future::pending());
+    let ended = runtime()?.block_on(answer)?;
     if !text.ends_with('\n') {
         writeln!(io::stdout())?;
     }
+    talker.say_if_cut(&ended);
     Ok(())
 }

@@ -60,6 +60,7 @@ async fn serve(
     let server_config = ServerConfig {
         api_keys: config.api_keys.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
+        cors_origins: config.cors_origins.clone(),
         max_body_bytes: config.max_body_bytes,
         max_connections: max_connections(config.max_connections, machine::raise_max_descriptors()),
         header_timeout: config.header_timeout,

@@ -1,13 +1,18 @@
 //! The program's configuration: every source joined, every value checked, before anything starts.
 
+mod dot_env;
+mod names;
 mod raw;
 pub(crate) mod settings;
 mod sources;
+mod text;
 mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fs, io,
+    env,
+    ffi::OsString,
+    fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -17,16 +22,19 @@ use brisk_kernels::{CpuLevel, KvType};
 use brisk_server::AssistantDefaults;
 use thiserror::Error;
 
+use crate::output::shortened;
+
 pub(crate) use raw::{Origin, RawConfig};
 pub(crate) use sources::Sources;
 pub(crate) use values::show_bytes;
 
+use names::Name;
 use sources::{DEFAULT_FILE, FILE_VARIABLE, MAX_FILE_BYTES};
 
 /// Why the program does not start. Always the caller's move.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum ConfigError {
-    #[error("{path}, line {line}: unknown key \"{key}\"{}", did_you_mean(.suggestion.as_deref()))]
+    #[error("{path}, line {line}: unknown key \"{}\"{}", shown(.key), did_you_mean(.suggestion.as_deref()))]
     UnknownKey { key: String, path: String, line: usize, suggestion: Option<String> },
     #[error("{path}, line {line}: {message}")]
     Syntax { path: String, line: usize, message: String },
@@ -34,6 +42,8 @@ pub(crate) enum ConfigError {
     WrongType { name: &'static str, found: &'static str, expected: &'static str, origin: Origin },
     #[error("{name} is {value} ({origin}), it must be {expected}")]
     BadValue { name: &'static str, value: String, expected: String, origin: Origin },
+    #[error("the environment variable \"{}\" sets nothing: its name must be {meant}", shown(.name))]
+    Disfigured { name: String, meant: String },
     #[error("{name} is set twice ({origin})")]
     Twice { name: &'static str, origin: Origin },
     #[error(
@@ -41,10 +51,20 @@ pub(crate) enum ConfigError {
          (or BRISK_API_KEYS), or serve on 127.0.0.1"
     )]
     OpenToAll { host: IpAddr },
+    #[error(
+        "cors_origins is * and no API key is set, so that every web page that is open in a browser \
+         could ask: add --api-key KEY, or name the origins"
+    )]
+    OpenToAllPages,
     #[error("{path} has {num_bytes} bytes, a configuration file has at most {max_bytes}")]
     TooLong { path: String, num_bytes: u64, max_bytes: u64 },
     #[error("cannot read {path}: {message}")]
     Unreadable { path: String, message: String },
+}
+
+/// The beginning of a name, with everything escaped that could be taken for something else.
+fn shown(name: &str) -> String {
+    shortened(&name.escape_default().to_string())
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
@@ -69,6 +89,7 @@ pub(crate) struct Config {
     pub(crate) api_keys: Vec<String>,
     pub(crate) max_body_bytes: usize,
     pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
     pub(crate) max_connections: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
@@ -121,6 +142,7 @@ impl Config {
             api_keys: raw.list(&s::API_KEYS)?,
             max_body_bytes: count(&s::MAX_BODY_BYTES)?,
             allowed_hosts: raw.list(&s::ALLOWED_HOSTS)?,
+            cors_origins: raw.list(&s::CORS_ORIGINS)?,
             max_connections: count(&s::MAX_CONNECTIONS)?,
             header_timeout: raw.duration(&s::HEADER_TIMEOUT)?,
             body_timeout: raw.duration(&s::BODY_TIMEOUT)?,
@@ -158,8 +180,11 @@ impl Config {
         self.api_keys.iter().collect::<BTreeSet<_>>().len().max(1)
     }
 
-    /// Refuses to serve other machines without a key.
+    /// Refuses to serve other machines, or every web page, without a key.
     pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.api_keys.is_empty() && self.cors_origins.iter().any(|it| it == "*") {
+            return Err(ConfigError::OpenToAllPages);
+        }
         let host = self.address.ip();
         if host.to_canonical().is_loopback() || !self.api_keys.is_empty() {
             Ok(())
@@ -177,7 +202,7 @@ fn host(raw: &RawConfig) -> Result<IpAddr, ConfigError> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(&text);
     bare.parse().map_err(|_| ConfigError::BadValue {
         name: settings::HOST.name,
-        value: format!("{text:?}"),
+        value: format!("{:?}", shortened(&text)),
         expected: "an IP address or localhost".to_owned(),
         origin: raw.get(&settings::HOST).map_or(Origin::Default, |it| it.origin.clone()),
     })
@@ -188,27 +213,51 @@ pub(crate) fn load(
     flags: Vec<(&'static str, Vec<String>)>,
     file: Option<PathBuf>,
 ) -> Result<RawConfig, ConfigError> {
-    // Values that are not Unicode cannot be ours: every setting is text.
-    let environment: BTreeMap<String, String> = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let named = file.or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
-    let file = match named {
-        Some(path) => Some((path.display().to_string(), read_file(&path)?)),
-        None => read_if_there(Path::new(DEFAULT_FILE))?.map(|it| (DEFAULT_FILE.to_owned(), it)),
+    let environment = environment(env::vars_os())?;
+    let dot_env = match read_if_there(Path::new(dot_env::PATH))? {
+        Some(bytes) => dot_env::read(&text::lossy(dot_env::PATH, &bytes)?)?,
+        None => Vec::new(),
     };
-    let dot_env = read_if_there(Path::new(".env"))?;
+    let in_dot_env = dot_env.iter().rfind(|it| it.name == FILE_VARIABLE).map(|it| &it.value);
+    let named = file.or_else(|| environment.get(FILE_VARIABLE).or(in_dot_env).map(PathBuf::from));
+    let (path, bytes) = match named {
+        Some(path) => (path.display().to_string(), Some(read_file(&path)?)),
+        None => (DEFAULT_FILE.to_owned(), read_if_there(Path::new(DEFAULT_FILE))?),
+    };
+    let file = match bytes {
+        Some(bytes) => Some((path.clone(), text::strict(&path, &bytes)?)),
+        None => None,
+    };
     RawConfig::collect(&Sources { flags, environment, dot_env, file })
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
+/// The variables as text. What is not Unicode cannot be ours, so nothing of ours may be that.
+fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut environment = BTreeMap::new();
+    for (name, value) in variables {
+        let name = name.to_string_lossy().into_owned();
+        match value.into_string() {
+            Ok(value) => drop(environment.insert(name, value)),
+            Err(_) if names::read(&name) == Name::Ours => {
+                let (path, message) = (format!("environment {name}"), "it is not UTF-8".to_owned());
+                return Err(ConfigError::Unreadable { path, message });
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(environment)
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         _ => read_file(path).map(Some),
     }
 }
 
-fn read_file(path: &Path) -> Result<String, ConfigError> {
+fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let shown = || path.display().to_string();
     let unreadable = |message: String| ConfigError::Unreadable { path: shown(), message };
     let metadata = fs::metadata(path).map_err(|it| unreadable(it.to_string()))?;
@@ -219,7 +268,7 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
         let (num_bytes, max_bytes) = (metadata.len(), MAX_FILE_BYTES);
         return Err(ConfigError::TooLong { path: shown(), num_bytes, max_bytes });
     }
-    fs::read_to_string(path).map_err(|it| unreadable(it.to_string()))
+    fs::read(path).map_err(|it| unreadable(it.to_string()))
 }
 
 #[cfg(test)]

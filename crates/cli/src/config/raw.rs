@@ -4,10 +4,11 @@ use std::{fmt, time::Duration};
 
 use super::{
     ConfigError,
-    settings::{self, DefaultValue, Kind, Setting},
+    settings::{self, DefaultValue, Items, Kind, Setting},
     sources::{self, Sources},
     values::{self, Value},
 };
+use crate::output::shortened;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +51,11 @@ pub(crate) struct RawConfig {
 impl RawConfig {
     /// Joins the sources by their rank. Unknown keys of files are refused.
     pub(crate) fn collect(sources: &Sources) -> Result<Self, ConfigError> {
-        let dot_env = match &sources.dot_env {
-            Some(text) => sources::read_dot_env(text)?,
-            None => Vec::new(),
-        };
         let file = match &sources.file {
             Some((path, text)) => sources::read_toml(path, text)?,
             None => Vec::new(),
         };
-        let mut raw = Self { given: Vec::new(), strange_variables: sources.strange_variables() };
+        let mut raw = Self { given: Vec::new(), strange_variables: sources.strange_variables()? };
         for setting in settings::ALL {
             let winner = sources
                 .flags
@@ -69,7 +66,7 @@ impl RawConfig {
                     origin: Origin::Flag(setting.flag()),
                 })
                 .or_else(|| sources.in_environment(setting))
-                .or_else(|| sources::from_dot_env(&dot_env, setting))
+                .or_else(|| sources.in_dot_env(setting))
                 .or_else(|| {
                     file.iter().find(|(name, _)| *name == setting.name).map(|it| it.1.clone())
                 });
@@ -92,10 +89,10 @@ impl RawConfig {
                     name: setting.name,
                     // A key that is wrong in one character is still a key.
                     value: match setting.kind {
-                        Kind::List { secret: true } | Kind::Secret | Kind::RedisUrl => {
+                        Kind::List(Items::Key) | Kind::Secret | Kind::RedisUrl => {
                             "not usable".to_owned()
                         }
-                        _ => format!("{:?}", texts.join(",")),
+                        _ => format!("{:?}", shortened(&texts.join(","))),
                     },
                     expected,
                     origin: origin.clone(),

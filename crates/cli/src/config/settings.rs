@@ -39,8 +39,8 @@ pub(crate) enum Kind {
     Text,
     /// A file.
     Path,
-    /// Words, separated by commas in the environment; secret ones are never shown.
-    List { secret: bool },
+    /// Several of these, separated by commas in the environment.
+    List(Items),
     /// A whole number.
     Number { min: u64, max: u64 },
     /// A number that may have a fraction.
@@ -49,12 +49,23 @@ pub(crate) enum Kind {
     Bytes { min: u64, max: u64 },
     /// A time, such as `30s`; a plain number is seconds.
     Duration { min_ms: u64, max_ms: u64 },
-    /// A text of 16 characters at least that is never shown.
+    /// A text of 16 visible characters at least that is never shown.
     Secret,
     /// Where a Redis server is; the password in it is never shown.
     RedisUrl,
     /// One of these words.
     Choice(&'static [&'static str]),
+}
+
+/// What a list is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Items {
+    /// API keys, which are never shown.
+    Key,
+    /// Host names.
+    Host,
+    /// Origins of web pages.
+    Origin,
 }
 
 /// The value where nobody sets one.
@@ -232,7 +243,7 @@ pub(crate) const API_KEYS: Setting = Setting {
     name: "api_keys",
     aliases: &["api_key"],
     env_aliases: &[],
-    kind: Kind::List { secret: true },
+    kind: Kind::List(Items::Key),
     default: DefaultValue::None("none: everybody on this machine may ask"),
     group: Group::Server,
     doc: "Keys, one of which a client must send as \"Authorization: Bearer KEY\". May be given \
@@ -253,11 +264,22 @@ pub(crate) const ALLOWED_HOSTS: Setting = Setting {
     name: "allowed_hosts",
     aliases: &[],
     env_aliases: &[],
-    kind: Kind::List { secret: false },
+    kind: Kind::List(Items::Host),
     default: DefaultValue::None("localhost and loopback addresses"),
     group: Group::Server,
     doc: "Further names under which a server on a loopback address may be asked, such as that of \
           a proxy in front of it. Keeps web pages of other names out. May be given more than once.",
+};
+
+pub(crate) const CORS_ORIGINS: Setting = Setting {
+    name: "cors_origins",
+    aliases: &[],
+    env_aliases: &[],
+    kind: Kind::List(Items::Origin),
+    default: DefaultValue::None("none: browsers keep pages of other origins out"),
+    group: Group::Server,
+    doc: "Web pages that may ask from another origin, such as \"https://chat.example\". \"*\" lets \
+          every page ask and needs an API key. May be given more than once.",
 };
 
 pub(crate) const MAX_CONNECTIONS: Setting = Setting {
@@ -361,6 +383,7 @@ pub(crate) const ALL: [&Setting; 43] = [
     &API_KEYS,
     &MAX_BODY_BYTES,
     &ALLOWED_HOSTS,
+    &CORS_ORIGINS,
     &MAX_CONNECTIONS,
     &HEADER_TIMEOUT,
     &BODY_TIMEOUT,
@@ -394,7 +417,7 @@ impl Setting {
     /// The flag without its dashes, such as `max-model-len`. A list's flag is in the singular.
     pub(crate) fn flag(&self) -> String {
         let name = match self.kind {
-            Kind::List { .. } => self.name.trim_end_matches('s'),
+            Kind::List(_) => self.name.trim_end_matches('s'),
             _ => self.name,
         };
         name.replace('_', "-")
@@ -429,7 +452,7 @@ impl Kind {
     /// everything but who asks and with which password.
     pub(crate) fn shown(self, texts: &[String]) -> String {
         match self {
-            Self::Secret | Self::List { secret: true } => vec![HIDDEN; texts.len()].join(", "),
+            Self::Secret | Self::List(Items::Key) => vec![HIDDEN; texts.len()].join(", "),
             Self::RedisUrl => texts.join(", ").rsplit_once('@').map_or_else(
                 || texts.join(", "),
                 |(_, server)| format!("redis://{HIDDEN}@{server}"),
@@ -443,8 +466,9 @@ impl Kind {
         match self {
             Self::Text => "TEXT",
             Self::Path => "FILE",
-            Self::List { secret: true } => "KEY",
-            Self::List { secret: false } => "NAME",
+            Self::List(Items::Key) => "KEY",
+            Self::List(Items::Host) => "NAME",
+            Self::List(Items::Origin) => "ORIGIN",
             Self::Number { .. } => "N",
             Self::Fraction { .. } => "X",
             Self::Bytes { .. } => "BYTES",

@@ -1,11 +1,12 @@
-//! Reads the places where settings stand: environment, `.env`, `brisk.toml`.
+//! Reads the places where settings stand: environment and `brisk.toml`; `.env` has a reader of its own.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    ConfigError,
+    ConfigError, dot_env,
+    names::{self, Name},
     raw::{Given, Origin},
     settings::{self, Kind, Setting},
 };
@@ -25,103 +26,64 @@ pub(crate) struct Sources {
     pub(crate) flags: Vec<(&'static str, Vec<String>)>,
     /// The process environment.
     pub(crate) environment: BTreeMap<String, String>,
-    /// The text of `.env`.
-    pub(crate) dot_env: Option<String>,
+    /// Our settings in `.env`.
+    pub(crate) dot_env: Vec<dot_env::Entry>,
     /// The configuration file's path and text.
     pub(crate) file: Option<(String, String)>,
 }
 
-/// A line of `.env`: name, value, line number.
-pub(crate) type DotEnvLine = (String, String, usize);
-
 impl Sources {
     /// What the process environment says about `setting`.
     pub(super) fn in_environment(&self, setting: &Setting) -> Option<Given> {
-        variables(setting).into_iter().find_map(|name| {
+        names::variables_of(setting).into_iter().find_map(|name| {
             let value = self.environment.get(&name).filter(|it| !is_service_link(it))?;
             Some(Given { texts: texts(setting, value), origin: Origin::Environment(name) })
         })
     }
 
-    /// Variables that begin with `BRISK_` and mean nothing, with what may have been meant.
-    pub(super) fn strange_variables(&self) -> Vec<String> {
-        // The conformance folder belongs to the tests; the rest are Kubernetes service links.
-        let is_ours = |name: &str| {
-            name == FILE_VARIABLE
-                || name == "BRISK_CONFORMANCE_DIR"
+    /// What `.env` says about `setting`.
+    pub(super) fn in_dot_env(&self, setting: &Setting) -> Option<Given> {
+        names::variables_of(setting).into_iter().find_map(|wanted| {
+            // As in a shell, the last line counts.
+            let entry = self.dot_env.iter().rev().find(|it| it.name == wanted)?;
+            let origin = Origin::DotEnv { name: wanted, line: entry.line };
+            Some(Given { texts: texts(setting, &entry.value), origin })
+        })
+    }
+
+    /// Variables that look like ours and mean nothing, with what may have been meant.
+    ///
+    /// One that is ours but for its case, quotes or what cannot be seen is refused: nobody but the
+    /// operator makes such a name.
+    pub(super) fn strange_variables(&self) -> Result<Vec<String>, ConfigError> {
+        let mut strange = Vec::new();
+        for (name, value) in &self.environment {
+            if let Some(meant) = names::disfigured(name) {
+                return Err(ConfigError::Disfigured { name: name.clone(), meant });
+            }
+            // The conformance folder belongs to the tests; the rest are Kubernetes service links.
+            let is_known = name == "BRISK_CONFORMANCE_DIR"
                 || name.starts_with("BRISK_SERVICE_")
-                || name.starts_with("BRISK_PORT_")
-        };
-        self.environment
-            .iter()
-            .filter(|(name, _)| name.starts_with("BRISK_") && !is_ours(name))
-            .filter(|(name, value)| find_variable(name).is_none() || is_service_link(value))
-            .map(|(name, _)| match suggest(name, all_variables()) {
-                Some(meant) if meant != *name => format!("{name} (did you mean {meant}?)"),
-                _ => name.clone(),
-            })
-            .collect()
+                || name.starts_with("BRISK_PORT_");
+            if is_known || !name.to_uppercase().starts_with("BRISK_") {
+                continue;
+            }
+            match names::read(name) {
+                Name::Ours if is_service_link(value) => strange.push(name.clone()),
+                Name::MeantForUs(Some(meant)) => {
+                    strange.push(format!("{name} (did you mean {meant}?)"));
+                }
+                Name::MeantForUs(None) => strange.push(name.clone()),
+                Name::Ours | Name::Foreign => {}
+            }
+        }
+        Ok(strange)
     }
 }
 
 /// What Kubernetes puts into `BRISK_PORT` beside a service called `brisk`.
 fn is_service_link(value: &str) -> bool {
     value.starts_with("tcp://") || value.starts_with("udp://")
-}
-
-/// What `.env` says about `setting`.
-pub(super) fn from_dot_env(lines: &[DotEnvLine], setting: &Setting) -> Option<Given> {
-    variables(setting).into_iter().find_map(|wanted| {
-        // As in a shell, the last line counts.
-        let (name, value, line) = lines.iter().rev().find(|it| it.0 == wanted)?;
-        let origin = Origin::DotEnv { name: name.clone(), line: *line };
-        Some(Given { texts: texts(setting, value), origin })
-    })
-}
-
-/// Reads the lines `NAME=VALUE` of `.env`.
-///
-/// `export` before a name, quotes around a value, and comments are allowed. Names that are not
-/// ours belong to somebody else; names that begin with `BRISK_` must be ours.
-pub(super) fn read_dot_env(text: &str) -> Result<Vec<DotEnvLine>, ConfigError> {
-    let mut lines = Vec::new();
-    for (line, content) in (1..).zip(text.lines()) {
-        let content = content.trim();
-        let content = content.strip_prefix("export ").map_or(content, str::trim_start);
-        if content.is_empty() || content.starts_with('#') {
-            continue;
-        }
-        let Some((name, value)) = content.split_once('=') else {
-            return Err(ConfigError::Syntax {
-                path: ".env".to_owned(),
-                line,
-                message: "a line is NAME=VALUE".to_owned(),
-            });
-        };
-        let name = name.trim();
-        if name.starts_with("BRISK_") && name != FILE_VARIABLE && find_variable(name).is_none() {
-            return Err(ConfigError::UnknownKey {
-                key: name.to_owned(),
-                path: ".env".to_owned(),
-                line,
-                suggestion: suggest(name, all_variables()),
-            });
-        }
-        lines.push((name.to_owned(), unquote(value.trim()).to_owned(), line));
-    }
-    Ok(lines)
-}
-
-/// The text between quotes, or everything before a comment.
-fn unquote(value: &str) -> &str {
-    for quote in ['"', '\''] {
-        if let Some(rest) = value.strip_prefix(quote)
-            && let Some((inside, _)) = rest.split_once(quote)
-        {
-            return inside;
-        }
-    }
-    value.split(" #").next().unwrap_or(value).trim_end()
 }
 
 /// Reads the keys of a configuration file, by setting name.
@@ -144,7 +106,7 @@ pub(super) fn read_toml(path: &str, text: &str) -> Result<Vec<(&'static str, Giv
                 key: key.to_string(),
                 path: path.to_owned(),
                 line,
-                suggestion: suggest(key, names),
+                suggestion: names::suggest(key, names),
             });
         };
         let origin = Origin::File { path: path.to_owned(), line };
@@ -174,7 +136,7 @@ fn toml_texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
         (Kind::Fraction { .. }, DeValue::Integer(it)) => Some(vec![it.as_str().to_owned()]),
         (Kind::Fraction { .. }, DeValue::Float(it)) => Some(vec![it.as_str().to_owned()]),
         (Kind::Number { .. } | Kind::Fraction { .. }, _) => None,
-        (Kind::List { .. }, DeValue::Array(items)) => items
+        (Kind::List(_), DeValue::Array(items)) => items
             .iter()
             .map(|it| match it.get_ref() {
                 DeValue::String(text) => Some(text.to_string()),
@@ -189,7 +151,7 @@ fn toml_texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
 fn expected_type(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Secret | Kind::RedisUrl => "a string",
-        Kind::List { .. } => "an array of strings",
+        Kind::List(_) => "an array of strings",
         Kind::Number { .. } => "an integer",
         Kind::Fraction { .. } => "a number",
         Kind::Bytes { .. } => "an integer or a string such as \"8 MiB\"",
@@ -197,28 +159,15 @@ fn expected_type(kind: Kind) -> &'static str {
     }
 }
 
+/// A variable's value, which is several where its setting is a list. Blanks may stand beside a comma;
+/// at the ends, where only quotes can have kept them, they belong to the text.
 fn texts(setting: &Setting, value: &str) -> Vec<String> {
-    match setting.kind {
-        Kind::List { .. } => value.split(',').map(|it| it.trim().to_owned()).collect(),
-        _ => vec![value.to_owned()],
+    let Kind::List(_) = setting.kind else { return vec![value.to_owned()] };
+    let mut texts: Vec<&str> = value.split(',').collect();
+    let last = texts.len() - 1;
+    for (at, text) in texts.iter_mut().enumerate() {
+        *text = if at > 0 { text.trim_start_matches(' ') } else { text };
+        *text = if at < last { text.trim_end_matches(' ') } else { text };
     }
-}
-
-/// The variables that set `setting`, the proper one first.
-fn variables(setting: &Setting) -> Vec<String> {
-    [setting.env()].into_iter().chain(setting.env_aliases()).collect()
-}
-
-fn all_variables() -> impl Iterator<Item = String> {
-    settings::ALL.into_iter().flat_map(variables)
-}
-
-fn find_variable(name: &str) -> Option<&'static Setting> {
-    settings::ALL.into_iter().find(|it| variables(it).iter().any(|it| it == name))
-}
-
-/// The name that is close enough to `wrong` to have been meant.
-fn suggest(wrong: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let scored = names.map(|it| (strsim::jaro_winkler(wrong, &it), it));
-    scored.filter(|it| it.0 > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|it| it.1)
+    texts.into_iter().map(str::to_owned).collect()
 }

@@ -1,15 +1,18 @@
 //! Rows of sources, and the value and origin, or the refusal, that must come of them.
 
+use std::ffi::OsString;
+
 use brisk_kernels::KvType;
 
 use super::{
-    Config, ConfigError, RawConfig, Sources,
+    Config, ConfigError, RawConfig, Sources, dot_env,
     settings::{self, DefaultValue, Setting},
 };
 
 /// Sources from words: `flag NAME=VALUE`, `env NAME=VALUE`, `dotenv LINE`, `file LINE`.
-fn sources(rows: &[&str]) -> Sources {
+fn sources(rows: &[&str]) -> Result<Sources, ConfigError> {
     let mut sources = Sources::default();
+    let mut dot_env = String::new();
     for row in rows {
         let (place, text) = row.split_once(' ').unwrap();
         let pair = || text.split_once('=').unwrap();
@@ -24,8 +27,7 @@ fn sources(rows: &[&str]) -> Sources {
                 sources.environment.insert(name.to_owned(), value.to_owned());
             }
             "dotenv" => {
-                let lines = sources.dot_env.get_or_insert_default();
-                *lines = format!("{lines}{text}\n");
+                dot_env = format!("{dot_env}{text}\n");
             }
             "file" => {
                 let (_, lines) =
@@ -35,11 +37,12 @@ fn sources(rows: &[&str]) -> Sources {
             other => panic!("no place is called {other}"),
         }
     }
-    sources
+    sources.dot_env = dot_env::read(&dot_env)?;
+    Ok(sources)
 }
 
 fn config(rows: &[&str]) -> Result<(RawConfig, Config), ConfigError> {
-    let raw = RawConfig::collect(&sources(rows))?;
+    let raw = RawConfig::collect(&sources(rows)?)?;
     let config = Config::check(&raw)?;
     config.check_exposure()?;
     Ok((raw, config))
@@ -154,7 +157,10 @@ fn a_broken_file_is_refused_with_its_line() {
     );
     refused(&["file host = 1"], "host is integer (brisk.toml, line 1), it must be a string");
     refused(&["file api_keys = [1]"], "it must be an array of strings");
-    refused(&["dotenv BRISK_PORT 1"], ".env, line 1: a line is NAME=VALUE");
+    refused(
+        &["dotenv BRISK_PORT 1"],
+        ".env, line 1: this looks like BRISK_PORT: a line is NAME=VALUE",
+    );
 }
 
 #[test]
@@ -271,6 +277,97 @@ fn variables_that_kubernetes_makes_for_a_service_called_brisk_do_no_harm() {
     check(&rows, &settings::PORT, "8080", "default");
     let (raw, _) = config(&rows).unwrap();
     assert_eq!(raw.strange_variables, ["BRISK_PORT", "BRISK_PROT (did you mean BRISK_PORT?)"]);
+}
+
+#[test]
+fn a_variable_that_is_ours_but_for_its_looks_is_refused() {
+    for name in [
+        "brisk_api_key",
+        "Brisk_Api_Key",
+        " BRISK_API_KEY",
+        "BRISK_API_KEY ",
+        "\u{feff}BRISK_API_KEY",
+        "\"BRISK_API_KEY",
+        "BRISK_API\u{200b}_KEY",
+        "BRISK-API-KEY",
+        "BR\u{406}SK_API_KEY",
+    ] {
+        let error = config(&[&format!("env {name}=secret")]).map(drop).expect_err(name).to_string();
+        let is_good = error.starts_with("the environment variable \"")
+            && error.ends_with("\" sets nothing: its name must be BRISK_API_KEY")
+            && !error.contains("secret");
+        assert!(is_good, "{name:?}: {error}");
+    }
+    let (raw, _) = config(&["env brisk_prot=1", "env MY_BRISK_API_KEY=k"]).unwrap();
+    assert_eq!(raw.strange_variables, ["brisk_prot (did you mean BRISK_PORT?)"]);
+}
+
+#[test]
+fn a_value_of_the_environment_that_kept_its_quotes_is_refused() {
+    for value in ["\"secret\"", "'secret'", "secret\"", "“secret”", "secret\n", "${KEY}", " secret"]
+    {
+        refused(&[&format!("env BRISK_API_KEY={value}")], "api_keys is not usable (environment");
+    }
+    refused(&["env BRISK_MODEL=\"/m.gguf\""], "a text that is not empty, without quotation marks");
+    refused(&["env BRISK_PORT=\"1\""], "port is \"\\\"1\\\"\"");
+    check(&["env BRISK_API_KEYS=a , b"], &settings::API_KEYS, "a,b", "environment BRISK_API_KEYS");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_setting_that_is_not_unicode_is_refused_and_other_variables_are_not() {
+    use std::os::unix::ffi::OsStringExt;
+    let pair = |name: &[u8], value: &[u8]| {
+        (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()))
+    };
+    let other = pair(b"OTHER", b"\xff");
+    assert!(super::environment([other.clone()].into_iter()).unwrap().is_empty());
+    for wrong in [pair(b"BRISK_API_KEY", b"\xff"), pair(b"BRISK_\xffAPI_KEY", b"k")] {
+        let environment = super::environment([other.clone(), wrong].into_iter());
+        let raw = environment.and_then(|environment| {
+            RawConfig::collect(&Sources { environment, ..Sources::default() })
+        });
+        let error = raw.expect_err("it is refused").to_string();
+        assert!(error.contains("BRISK_API_KEY"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_refusal_repeats_is_bounded() {
+    let long = "k".repeat(84_000);
+    for rows in [
+        &[format!("file {long} = 1")][..],
+        &[format!("file \"{}\" = 1", "\\u0001".repeat(20_000))],
+        &[format!("dotenv BRISK_{long}=1")],
+        &[format!("env BRISK_PORT={long}")],
+        &[format!("flag host={long}")],
+        &[format!("flag model={long}\u{7}")],
+        &[format!("flag cpu={long}")],
+        &[format!("file host = {long}")],
+        &[format!("env \u{feff}BRISK_PORT{}=1", "\u{200b}".repeat(84_000))],
+    ] {
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let error = config(&rows).map(drop).unwrap_err().to_string();
+        assert!(error.len() < 500, "{} bytes: {error:.200}", error.len());
+    }
+}
+
+#[test]
+fn pages_of_other_origins_are_named_or_need_a_key() {
+    let origins = &settings::CORS_ORIGINS;
+    check(
+        &["file cors_origins = [\"https://a.example\", \"http://localhost:3000\"]"],
+        origins,
+        "https://a.example,http://localhost:3000",
+        "brisk.toml, line 1",
+    );
+    check(&["flag cors_origins=*", "flag api_keys=k"], origins, "*", "flag --cors-origin");
+    refused(&["flag cors_origins=*"], "cors_origins is * and no API key is set");
+    for origin in ["https://a.example/", "a.example", "null", "", "https://a.example:443"] {
+        refused(&[&format!("env BRISK_CORS_ORIGINS={origin}")], "origins as browsers send them");
+    }
+    refused(&["env BRISK_CORS_ORIGINS=*,https://a.example", "flag api_keys=k"], "or * alone");
+    refused(&["env BRISK_ALLOWED_HOSTS=http://a.example"], "host names, without a scheme");
 }
 
 #[test]

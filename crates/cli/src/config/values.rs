@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::Kind;
+use super::settings::{Items, Kind};
 
 /// Fewer are guessed.
 const MIN_SECRET_CHARS: usize = 16;
@@ -23,16 +23,20 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
     let within = |value: Option<u64>, min, max| value.filter(|it| (min..=max).contains(it));
     match kind {
         Kind::Text | Kind::Path => {
-            if text.is_empty() || text.chars().any(char::is_control) {
-                return Err("a text that is not empty".to_owned());
+            // What was not UTF-8 has become U+FFFD.
+            let is_broken = |it: char| it.is_control() || it == char::REPLACEMENT_CHARACTER;
+            if text.is_empty() || text.contains(is_broken) || is_in_quotes(text) {
+                return Err(
+                    "a text that is not empty, without quotation marks around it".to_owned()
+                );
             }
             Ok(Value::Text(text.to_owned()))
         }
-        Kind::List { .. } => {
+        Kind::List(items) => {
             // An empty API key must never mean "no key needed".
-            let good = |it: &String| !it.is_empty() && it.bytes().all(|it| it.is_ascii_graphic());
-            if texts.is_empty() || !texts.iter().all(good) {
-                return Err("words of visible ASCII characters, none of them empty".to_owned());
+            let is_mixed = texts.len() > 1 && texts.iter().any(|it| it == "*");
+            if texts.is_empty() || is_mixed || !texts.iter().all(|it| items.is_good(it)) {
+                return Err(items.expected().to_owned());
             }
             Ok(Value::List(texts.to_vec()))
         }
@@ -43,12 +47,17 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
             let value = text.parse().ok().filter(|it| (min..=max).contains(it));
             value.map(Value::Fraction).ok_or_else(|| format!("a number from {min} to {max}"))
         }
-        Kind::Secret => match text.chars().count() {
-            MIN_SECRET_CHARS.. if !text.chars().any(char::is_control) => {
-                Ok(Value::Text(text.to_owned()))
-            }
-            _ => Err(format!("a text of {MIN_SECRET_CHARS} characters at least")),
-        },
+        Kind::Secret => {
+            // Instances must agree on it to the byte, so nothing of it may be invisible.
+            let text = texts.last().map(String::as_str).unwrap_or_default();
+            let is_good = text.chars().count() >= MIN_SECRET_CHARS
+                && text.trim() == text
+                && text.chars().all(is_visible)
+                && !is_in_quotes(text)
+                && !is_expansion(text);
+            let words = format!("a text of {MIN_SECRET_CHARS} visible characters at least");
+            if is_good { Ok(Value::Text(text.to_owned())) } else { Err(words) }
+        }
         Kind::RedisUrl => match text.strip_prefix("redis://") {
             Some(rest) if !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_graphic()) => {
                 Ok(Value::Text(text.to_owned()))
@@ -72,6 +81,54 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
             None => Err(format!("one of {}", words.join(", "))),
         },
     }
+}
+
+impl Items {
+    fn is_good(self, text: &str) -> bool {
+        match self {
+            Self::Key => {
+                let is_graphic = text.bytes().all(|it| it.is_ascii_graphic());
+                !text.is_empty() && is_graphic && !is_in_quotes(text) && !is_expansion(text)
+            }
+            Self::Host => brisk_server::is_host_name(text),
+            Self::Origin => text == "*" || brisk_server::is_origin(text),
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Key => {
+                "words of visible ASCII characters, none of them empty, in quotation marks or like ${...}"
+            }
+            Self::Host => "host names, without a scheme or a path",
+            Self::Origin => {
+                "origins as browsers send them (scheme://host, or scheme://host:port where the port \
+                 is not the usual one), or * alone"
+            }
+        }
+    }
+}
+
+/// Whether a quotation mark begins or ends the text: one that a file's reader should have taken off.
+fn is_in_quotes(text: &str) -> bool {
+    const QUOTES: &str = "\"'`´“”„‟‘’‚‛«»‹›＂＇";
+    text.starts_with(|it| QUOTES.contains(it)) || text.ends_with(|it| QUOTES.contains(it))
+}
+
+/// Whether a shell would have put something else here: as a secret, it is one that all can guess.
+fn is_expansion(text: &str) -> bool {
+    text.contains("${") || text.contains("$(")
+}
+
+/// Whether people see the character: no control, no blank but the usual one, nothing of zero width.
+fn is_visible(it: char) -> bool {
+    let is_blank = it.is_whitespace() && it != ' ';
+    let is_hidden = matches!(
+        it,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}'
+    );
+    !it.is_control() && !is_blank && !is_hidden
 }
 
 /// A number and a unit: `8388608`, `8MiB`, `8 M`, `1.5 GB`. K, M, G and T are powers of 1024, as
@@ -202,8 +259,24 @@ mod tests {
         for text in ["2.1", "-0.1", "NaN", "inf", "", "warm"] {
             check(part, text, "a number from 0 to 2");
         }
-        for text in ["", "15 characters!!", "line\nand line and line"] {
-            check(Kind::Secret, text, "a text of 16 characters at least");
+        for text in [
+            "",
+            "15 characters!!",
+            "line\nand line and line",
+            " a blank before it",
+            "a line break at the end\n",
+            "a zero-width \u{200b} space",
+            "a no-break\u{a0}space in it",
+            "half a character \u{fffd}!",
+            "\"in quotation marks\"",
+            "“in quotation marks”",
+            "${THE_SECRET_OF_ALL}",
+        ] {
+            check(Kind::Secret, text, "a text of 16 visible characters at least");
+        }
+        for text in ["", "\"quoted\"", "quoted'", "«quoted»", "a\tb", "\u{fffd}"] {
+            let expected = "a text that is not empty, without quotation marks around it";
+            check(Kind::Path, text, expected);
         }
         for text in ["", "redis://", "localhost:6379", "http://host", "redis://a b"] {
             check(Kind::RedisUrl, text, "redis://[user:password@]host[:port][/database]");
@@ -217,12 +290,28 @@ mod tests {
         check(time, "0", "a time from 1ms to 24h, such as \"30s\" or \"10m\"");
         let body = Kind::Bytes { min: 1024, max: 1 << 30 };
         check(body, "3", "a number of bytes from 1 KiB to 1 GiB, such as \"8 MiB\"");
-        for key in ["", " ", "a b", "schlüssel", "line\n"] {
-            check(
-                Kind::List { secret: true },
-                key,
-                "words of visible ASCII characters, none of them empty",
-            );
+        for key in [
+            "",
+            " ",
+            "a b",
+            "schlüssel",
+            "line\n",
+            " k",
+            "k ",
+            "k\u{200b}",
+            "\"k\"",
+            "'k",
+            "k`",
+            "${K}",
+            "$(k)",
+        ] {
+            check(Kind::List(Items::Key), key, Items::Key.expected());
+        }
+        for host in ["", "http://a.example", "a.example/", "a b", "x@a.example", "a,b"] {
+            check(Kind::List(Items::Host), host, Items::Host.expected());
+        }
+        for origin in ["", "a.example", "https://a.example/", "null", "https://*.a.example"] {
+            check(Kind::List(Items::Origin), origin, Items::Origin.expected());
         }
     }
 }

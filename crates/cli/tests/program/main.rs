@@ -100,6 +100,27 @@ fn what_cannot_work_is_one_line_and_a_status() {
 }
 
 #[test]
+fn a_settings_file_is_read_whatever_editor_has_saved_it() {
+    let place = Place::new();
+    place.file("brisk.toml", "\u{feff}port = 1\n");
+    place.file(".env", "\u{feff}BRISK_API_KEY=sk-one\r\nBRISK_CONFIG=other.toml\r\n");
+    place.file("other.toml", "\u{feff}port = 2\r\n");
+    let text = place.output("config");
+    assert!(text.contains("BRISK_API_KEY in .env, line 1"), "{text}");
+    assert!(text.contains("other.toml, line 1"), "{text}");
+    let wide: Vec<u8> = "\u{feff}BRISK_PORT=1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(place.path(".env"), wide).unwrap();
+    place.refused("config", 2, "cannot read .env: it is UTF-16");
+    place.file(".env", "OTHER=\"a\nb\"\nBRISK_API_KEY=\"secret\n");
+    place.refused("serve", 2, ".env, line 3: BRISK_API_KEY: the quotation mark is not closed");
+    place.file(".env", "");
+    let output = place.command("config").env("brisk_api_key", "secret").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("its name must be BRISK_API_KEY"), "{error}");
+}
+
+#[test]
 fn config_shows_every_value_and_where_it_came_from() {
     let place = Place::new();
     place.file("brisk.toml", "max_num_seqs = 3\napi_keys = [\"sk-one\", \"sk-two\"]\n");
@@ -268,7 +289,8 @@ fn run_answers_once_and_a_seed_repeats_it() {
         |line: &str| place.run(&format!("run hello --model tiny.gguf --max-tokens 12 {line}"));
     let greedy = answer("--temperature 0");
     assert!(greedy.status.success(), "{}", String::from_utf8_lossy(&greedy.stderr));
-    assert!(greedy.stdout.ends_with(b"\n") && greedy.stderr.is_empty());
+    assert!(greedy.stdout.ends_with(b"\n"));
+    assert_eq!(greedy.stderr, b"stopped after 12 tokens: as --max-tokens says\n");
     assert_eq!(answer("--temperature 0 --threads 1").stdout, greedy.stdout);
     assert_eq!(answer("--seed 4").stdout, answer("--seed 4 --max-num-seqs 1").stdout);
     assert_ne!(answer("--seed 4").stdout, answer("--seed 5").stdout);
@@ -276,6 +298,54 @@ fn run_answers_once_and_a_seed_repeats_it() {
     let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"hello").unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, greedy.stdout);
+}
+
+#[test]
+fn a_reply_that_never_ends_is_cut_and_says_so() {
+    let place = Place::new();
+    for (context, line, expected) in [
+        (4096, "", "stopped after 2048 tokens: --max-tokens allows more\n"),
+        (4096, "--max-tokens 3", "stopped after 3 tokens: as --max-tokens says\n"),
+        (128, "", "stopped after 113 tokens: the context is full, --max-model-len may allow more\n"),
+    ] {
+        tiny::write_endless(&place.path("endless.gguf"), context);
+        let output = place.run(&format!("run hello --model endless.gguf --seed 1 {line}"));
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stdout.ends_with(b"\n"));
+    }
+    let help = place.output("run --help");
+    assert!(help.contains("--max-tokens") && help.contains("2048"), "{help}");
+}
+
+#[test]
+fn what_an_error_repeats_is_bounded() {
+    let place = Place::new();
+    let long = "k".repeat(84_000);
+    let words = "k ".repeat(42_000);
+    place.file("brisk.toml", &format!("\"{long}\" = 1\n"));
+    let run = |arguments: &[&str], status: i32| {
+        let mut command = place.command("");
+        let output = command.args(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{:?}: {error:.400}", arguments[0]);
+        assert!(error.starts_with("error: "), "{error:.400}");
+        assert!(error.len() < 3000, "{} bytes: {error:.400}", error.len());
+    };
+    run(&["config"], 2);
+    fs::remove_file(place.path("brisk.toml")).unwrap();
+    run(&["config", "--config", &long], 2);
+    run(&["serve", "--model", &long], 1);
+    run(&["serve", "--port", &long], 2);
+    run(&["serve", "--host", &words], 2);
+    run(&["serve", "--cpu", &words], 2);
+    run(&["serve", &format!("--{long}")], 2);
+    run(&[&long], 2);
+    run(&[&words.replace(' ', "\n")], 2);
+    run(&["bench", &format!("--kernels={long}")], 2);
+    run(&["logits", "--model", "tiny.gguf", "--output", "o", "--tokens", &long], 1);
+    run(&["tokenize", "--model", "tiny.gguf", "--file", &long], 1);
+    run(&["inspect", &long], 1);
 }
 
 #[test]
@@ -289,7 +359,10 @@ fn chat_answers_line_by_line_and_ends_with_its_input() {
     let input = format!("{question}\n\n{question}\n").repeat(5);
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(output.status.success(), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    let is_cut = |line: &str| line == "stopped after 4 tokens: as --max-tokens says";
+    assert!(error.lines().all(is_cut) && error.lines().count() == 10, "{error}");
     let num_lines = output.stdout.iter().filter(|it| **it == b'\n').count();
     assert!(num_lines >= 10, "{num_lines} lines for ten questions");
 }

@@ -49,15 +49,29 @@ fn random(count: usize, scale: f32, seed: &mut u64) -> Vec<u8> {
 
 /// Writes the model to `path`.
 pub(crate) fn write(path: &Path) {
+    write_with(path, CONTEXT, Some(257));
+}
+
+/// Writes a model that has no token for an end, and a context of this many tokens.
+pub(crate) fn write_endless(path: &Path, context: usize) {
+    write_with(path, context, None);
+}
+
+fn write_with(path: &Path, context: usize, end: Option<usize>) {
     let mut writer = GgufWriter::new();
     let text = |it: &str| Value::String(it.to_owned());
     let size = |it: usize| Value::U32(it as u32);
     let types = (0..vocab_size()).map(|it| if it < 256 { 1 } else { 3 }).collect();
+    let mut tokens = tokens();
+    if end.is_none() {
+        // Its usual name would tell what it is for.
+        "<|nothing|>".clone_into(&mut tokens[257]);
+    }
     let keys = [
         ("general.architecture", text("llama")),
         ("general.name", text("tiny")),
         ("llama.block_count", size(LAYERS)),
-        ("llama.context_length", size(CONTEXT)),
+        ("llama.context_length", size(context)),
         ("llama.embedding_length", size(HIDDEN)),
         ("llama.feed_forward_length", size(FFN)),
         ("llama.attention.head_count", size(HEADS)),
@@ -66,15 +80,15 @@ pub(crate) fn write(path: &Path) {
         ("llama.rope.dimension_count", size(HEAD_DIM)),
         ("tokenizer.ggml.model", text("gpt2")),
         ("tokenizer.ggml.pre", text("gpt-2")),
-        ("tokenizer.ggml.tokens", Value::Array(Array::String(tokens()))),
+        ("tokenizer.ggml.tokens", Value::Array(Array::String(tokens))),
         ("tokenizer.ggml.token_type", Value::Array(Array::I32(types))),
         ("tokenizer.ggml.merges", Value::Array(Array::String(Vec::new()))),
         ("tokenizer.ggml.bos_token_id", size(256)),
-        ("tokenizer.ggml.eos_token_id", size(257)),
         ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
         ("tokenizer.chat_template", text(TEMPLATE)),
     ];
-    for (key, value) in keys {
+    let end = end.map(|it| ("tokenizer.ggml.eos_token_id", size(it)));
+    for (key, value) in keys.into_iter().chain(end) {
         writer.add_metadata(key, value).unwrap();
     }
 
