@@ -9,7 +9,7 @@ use crate::{
     error::{ErrorBody, RequestError},
     fields::Fields,
     json,
-    neutral::{CHAT_TURN_NEUTRAL, QUERY_NEUTRAL, QUERY_STREAM_NEUTRAL},
+    neutral::Place,
     sampling::{Stop, take_repetition_penalty, take_seed, take_stop},
     usage::{Timings, Usage},
 };
@@ -103,30 +103,28 @@ pub struct AssistantOptions {
 impl QueryRequest {
     /// Reads and checks a body of `/api/query`.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
-        let request = Self::take(&mut fields)?;
-        fields.finish(QUERY_NEUTRAL)?;
-        Ok(request)
+        Self::read_at(body, Place::Query)
     }
 
     /// Reads and checks a body of `/api/query/stream`.
     pub fn read_streamed(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
-        let request = Self::take(&mut fields)?;
-        fields.finish(QUERY_STREAM_NEUTRAL)?;
-        Ok(request)
+        Self::read_at(body, Place::QueryStream)
     }
 
-    fn take(fields: &mut Fields) -> Result<Self, RequestError> {
-        refuse_messages(fields, "`/api/query` takes one question as `query`")?;
-        Ok(Self { query: take_text(fields, "query")?, options: AssistantOptions::take(fields)? })
+    fn read_at(body: &[u8], place: Place) -> Result<Self, RequestError> {
+        let mut fields = Fields::of_body(json::parse_object(body)?, place);
+        refuse_messages(&mut fields, "`/api/query` takes one question as `query`")?;
+        let query = take_text(&mut fields, "query")?;
+        let options = AssistantOptions::take(&mut fields)?;
+        fields.finish()?;
+        Ok(Self { query, options })
     }
 }
 
 impl ChatTurnRequest {
     /// Reads and checks a body.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
+        let mut fields = Fields::of_body(json::parse_object(body)?, Place::Turn);
         refuse_messages(
             &mut fields,
             "`/api/chat` keeps the conversation itself and takes its newest `message` with a `user_id`",
@@ -135,7 +133,7 @@ impl ChatTurnRequest {
         let user_id = take_text(&mut fields, "user_id")?;
         let stream = fields.bool("stream")?.unwrap_or(true);
         let options = AssistantOptions::take(&mut fields)?;
-        fields.finish(CHAT_TURN_NEUTRAL)?;
+        fields.finish()?;
         Ok(Self { message, user_id, stream, options })
     }
 }

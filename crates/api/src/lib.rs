@@ -29,10 +29,7 @@ mod usage;
 
 pub use cache_control::{CACHE_CONTROL_FIELD, CACHE_CONTROL_HEADER, CacheControl};
 pub use error::{ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError, clip};
-pub use neutral::{
-    CHAT_NEUTRAL, CHAT_TURN_NEUTRAL, COMPLETION_NEUTRAL, Neutral, QUERY_NEUTRAL,
-    QUERY_STREAM_NEUTRAL,
-};
+pub use neutral::{NEUTRAL, Neutral, OFF, Off, Place};
 pub use sampling::{LogitBias, Sampling, Stop, StreamOptions};
 pub use usage::{CompletionTokensDetails, PromptTokensDetails, Timings, Usage};
 

@@ -10,7 +10,7 @@ use crate::{
     MAX_CHOICES, MAX_LOGIT_BIASES, MAX_STOP_BYTES, MAX_STOPS,
     error::{RequestError, clip},
     fields::{Fields, out_of_range, wrong_type},
-    neutral::STREAM_OPTIONS_NEUTRAL,
+    neutral::Place,
 };
 
 /// Bias per token id.
@@ -131,7 +131,7 @@ pub(crate) fn take_stream(fields: &mut Fields) -> Result<(bool, StreamOptions), 
     let Some(value) = fields.take("stream_options") else {
         return Ok((stream, StreamOptions::default()));
     };
-    let mut options = Fields::of_value("stream_options", value)?;
+    let mut options = Fields::of_value("stream_options", value, Place::StreamOptions)?;
     if !stream {
         return Err(RequestError::Unsupported {
             param: "stream_options".into(),
@@ -139,7 +139,7 @@ pub(crate) fn take_stream(fields: &mut Fields) -> Result<(bool, StreamOptions), 
         });
     }
     let include_usage = options.bool("include_usage")?.unwrap_or(false);
-    options.finish(STREAM_OPTIONS_NEUTRAL)?;
+    options.finish()?;
     Ok((stream, StreamOptions { include_usage }))
 }
 

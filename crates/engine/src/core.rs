@@ -243,6 +243,7 @@ impl<R: ModelRunner> Core<R> {
                         match reason {
                             FinishReason::Stop => self.stats.num_finished_stop += 1,
                             FinishReason::Length => self.stats.num_finished_length += 1,
+                            FinishReason::Repetition => self.stats.num_finished_repetition += 1,
                         }
                         self.stats.num_finished += u64::from(generation.is_over);
                     }
