@@ -10,7 +10,10 @@ use crate::{
     fields::Fields,
     json,
     neutral::Place,
-    sampling::{Stop, take_repetition_penalty, take_seed, take_stop},
+    sampling::{
+        RepetitionDetection, Stop, take_repetition_detection, take_repetition_penalty, take_seed,
+        take_stop,
+    },
     usage::{Timings, Usage},
 };
 
@@ -71,7 +74,7 @@ pub struct AssistantOptions {
     #[schema(exclusive_minimum = 0, maximum = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f32>,
-    /// Keep this many of the likeliest tokens; 0 keeps all. Default 50.
+    /// Keep this many of the likeliest tokens; 0 and -1 keep all. Default 50.
     #[schema(minimum = 0)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
@@ -88,12 +91,17 @@ pub struct AssistantOptions {
     #[schema(minimum = 0, maximum = 1024)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_repeat_ngram_size: Option<u32>,
-    /// The same seed, conversation and parameters give the same reply. Any 64-bit integer.
+    /// The same seed, conversation and parameters give the same reply. Any 64-bit integer but -1,
+    /// which draws one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// A text, or up to 8 texts of at most 256 bytes, that end the reply and are not part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
+    /// End a reply that repeats itself, with the finish reason `repetition`. Default: a pattern of 8
+    /// to 64 tokens that has come 8 times. `{"max_pattern_size": 0}` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_detection: Option<RepetitionDetection>,
     /// What the response cache may do, as in the header `X-Brisk-Cache-Control`.
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +169,7 @@ impl AssistantOptions {
                 .map(|n| n as u32),
             seed: take_seed(fields)?,
             stop: take_stop(fields)?,
+            repetition_detection: take_repetition_detection(fields)?,
             cache_control: take_cache_control(fields)?,
         })
     }
@@ -210,7 +219,7 @@ pub struct ReplyEnd {
     pub cache: &'static str,
     /// The model that answered.
     pub model: String,
-    /// Why it ended: `stop` or `length`.
+    /// Why it ended: `stop`, `length` or `repetition`.
     pub finish_reason: &'static str,
     /// Milliseconds by phase.
     pub timings: Timings,

@@ -240,7 +240,7 @@ pub struct ChatChoice {
     pub message: ReplyMessage,
     /// Log probabilities, if asked for.
     pub logprobs: Option<ChatLogprobs>,
-    /// Why it ended: `stop` or `length`.
+    /// Why it ended: `stop`, `length` or `repetition`.
     pub finish_reason: &'static str,
 }
 

@@ -201,7 +201,7 @@ pub struct CompletionChoice {
     pub index: usize,
     /// Log probabilities, if asked for.
     pub logprobs: Option<CompletionLogprobs>,
-    /// Why it ended: `stop` or `length`; null while it goes on.
+    /// Why it ended: `stop`, `length` or `repetition`; null while it goes on.
     pub finish_reason: Option<&'static str>,
 }
 

@@ -54,8 +54,6 @@ pub enum Place {
     Part,
     /// `stream_options`.
     StreamOptions,
-    /// `repetition_detection`.
-    RepetitionDetection,
     /// `response_format`.
     ResponseFormat,
     /// `reasoning`.
@@ -127,7 +125,6 @@ impl Place {
             Self::Message => "a message",
             Self::Part => "a part of a message",
             Self::StreamOptions => "`stream_options`",
-            Self::RepetitionDetection => "`repetition_detection`",
             Self::ResponseFormat => "`response_format`",
             Self::Reasoning => "`reasoning`",
             Self::Thinking => "`thinking`",

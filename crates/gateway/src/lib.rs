@@ -29,7 +29,8 @@ pub use brisk_cache::{
     NotEverywhere, RedisConfig, Secret, Tenant, Tier, TierErrors,
 };
 pub use brisk_engine::{
-    EngineHandle, EngineStats, FinishReason, GenerationError, SamplingParams, SubmitError,
+    EngineHandle, EngineStats, FinishReason, GenerationError, RepetitionDetection, SamplingParams,
+    SubmitError,
 };
 pub use conversations::{ConversationConfig, ConversationError, ConversationInfo, StoredMessage};
 pub use error::{GatewayError, OpenError};

@@ -2,8 +2,14 @@
 
 use super::{
     Neutral,
-    Off::{self, *},
-    Place::{self, *},
+    Off::{
+        self, Bool, BoolHere, EitherBool, Free, FreeTexts, Label, Labels, NoFields, NoItems,
+        NoText, Number, Object, Order, SameAs, Text, Texts, WithoutPenalties,
+    },
+    Place::{
+        self, Chat, Completion, Message, Part, Query, QueryStream, Reasoning, ResponseFormat,
+        StreamOptions, Thinking, Turn, UsageOptions,
+    },
 };
 
 /// OpenAI's endpoints.
@@ -18,7 +24,6 @@ pub const OFF: &[Neutral] = &[
     row("include_usage", "OpenAI", &[StreamOptions], &[Bool(false)]),
     row("logit_bias", "llama.cpp", V1, &[NoItems]),
     row("logprobs", "OpenAI", &[Completion], &[Bool(false)]),
-    row("max_pattern_size", "vLLM", &[RepetitionDetection], &[Number(0.0)]),
     row("seed", "llama.cpp, vLLM", ALL, &[Number(-1.0)]),
     row("stream_options", "OpenAI", V1, &[Object(StreamOptions)]),
     row("top_k", "llama.cpp, vLLM", ALL, &[Number(-1.0)]),
