@@ -105,9 +105,19 @@ def a_request_changes_how_the_reply_is_made(f):
 
 @case
 def a_reply_does_not_end_within_a_sentence(f):
-    for question in ("What is Brisk?", "How do I stop a reply?", "What does the page show?"):
-        text = f.query(question, temperature=0)["response"]
-        assert text.rstrip()[-1:] in ".!?:)`\"" and "<|" not in text, text
+    num_cut = 0
+    for max_tokens in range(14, 30, 2):
+        text = f.query("What is Brisk?", temperature=0, max_tokens=max_tokens)["response"]
+        # A text without one whole sentence is better than none.
+        is_one_part = not re.search(r"[.!?] ", text)
+        assert text.rstrip()[-1:] in ".!?:)`\"" or is_one_part, (max_tokens, text)
+        # The same tokens from OpenAI's endpoint, which cleans nothing, where the limit cuts them.
+        body = {"messages": [{"role": "user", "content": "What is Brisk?"}], "temperature": 0, "max_tokens": max_tokens,
+                "no_repeat_ngram_size": 3, "repetition_penalty": 1.1}
+        plain = f.ask("POST", "/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
+        assert plain.startswith(text), (plain, text)
+        num_cut += plain.rstrip()[-1:] not in ".!?" and len(plain) > len(text) + 1
+    assert num_cut > 1, "no reply would have ended within a sentence"
 
 
 @case
@@ -123,21 +133,28 @@ def equal_questions_at_once_are_generated_once(f):
 
 @case
 def who_leaves_a_shared_generation_does_not_end_it_and_the_last_one_does(f):
-    body = json.dumps({"query": "What does the server do with memory?", "temperature": 0, "max_tokens": 300, "no_repeat_ngram_size": 0, "soft_max_tokens": 300})
-    def begin():
+    def begin(question):
+        # So hot that it does not end by itself in the meantime.
+        body = json.dumps({"query": question, "temperature": 2, "top_k": 0, "top_p": 1, "seed": 7, "max_tokens": 500, "soft_max_tokens": 500})
         connection = http.client.HTTPConnection(f.server.host, f.server.port, timeout=60)
         connection.request("POST", "/api/query/stream", body, {"Content-Type": "application/json"})
         return connection, connection.getresponse()
-    (first, one), (second, two) = begin(), begin()
+    before = f.server.num_aborted()
+    (first, one), (second, two) = begin("What does the server do with memory?"), begin("What does the server do with memory?")
     one.read(40)
     first.close()
     text = two.read()
     assert b'"done":true' in text, text[-300:]
     second.close()
-    for connection, reply in [begin(), begin()]:
-        reply.read(40)
-        connection.close()
-    until(lambda: f.server.gauge("num_requests_running") == 0, "nothing runs")
+    assert f.server.num_aborted() == before, "one of the two stayed"
+    # A busy machine may be slower to leave than the model is to answer; then the next pair tries.
+    for number in range(20):
+        for connection, _ in [begin(f"And with disk {number}?") for _ in range(2)]:
+            connection.close()
+        until(lambda: f.server.gauge("num_requests_running") == 0, "nothing runs")
+        if f.server.num_aborted() > before:
+            break
+    assert f.server.num_aborted() == before + 1, "the one generation of the two is aborted"
     assert f.query("What is Brisk?")["response"].strip()
 
 
@@ -241,7 +258,7 @@ def what_is_in_files_outlives_the_process(f):
             assert len(after.ask("GET", "/api/conversations/u")[1]["messages"]) == 2
             after.turn("Is it free?", "u")
             assert len(after.ask("GET", "/api/conversations/u")[1]["messages"]) == 4
-    assert f.ask("GET", "/api/conversations")[1]["conversations"] is not None
+    assert all(it["user_id"] != "u" for it in f.ask("GET", "/api/conversations")[1]["conversations"]), "each server has its own"
 
 
 @case

@@ -2,6 +2,8 @@
 
 import argparse
 import math
+import re
+import subprocess
 import sys
 import traceback
 
@@ -173,7 +175,11 @@ def logit_bias_forbids_and_forces(f):
     forced = f.complete(logit_bias={str(token): 100}, max_tokens=4, logprobs=1).choices[0]
     assert len(set(forced.logprobs.tokens)) == 1, forced
     free = f.complete(max_tokens=4, logprobs=1).choices[0].logprobs.tokens
-    assert f.complete(logit_bias={str(token): -100}, max_tokens=4, logprobs=1).choices[0].logprobs.tokens != forced.logprobs.tokens
+    spoken = f.complete(max_tokens=4).choices[0].text
+    said = subprocess.run([f.server.binary, "tokenize", "--ids", "--text", spoken], capture_output=True, check=True, text=True, timeout=60)
+    forbidden = {found: -100 for found in re.findall(r"\d+", said.stdout)}
+    other = f.complete(logit_bias=forbidden, max_tokens=4, logprobs=1).choices[0].logprobs.tokens
+    assert not set(other) & set(free), (other, free)
     assert f.complete(logit_bias={str(token): 0}, max_tokens=4, logprobs=1).choices[0].logprobs.tokens == free
 
 
@@ -181,7 +187,10 @@ def logit_bias_forbids_and_forces(f):
 def the_system_prompt_and_the_conversation_reach_the_model(f):
     talk = [{"role": "system", "content": "You are Brisk."}, *QUESTION,
             {"role": "assistant", "content": "A server."}, {"role": "user", "content": [{"type": "text", "text": "Is it free?"}]}]
-    assert f.chat(messages=talk).usage.prompt_tokens > f.chat().usage.prompt_tokens + 8
+    whole = f.chat(messages=talk).usage.prompt_tokens
+    for left_out in range(len(talk)):
+        rest = f.chat(messages=talk[:left_out] + talk[left_out + 1:]).usage.prompt_tokens
+        assert rest < whole, (talk[left_out], rest, whole)
 
 
 @case
@@ -190,8 +199,35 @@ def our_own_sampling_fields_are_taken_and_change_the_reply(f):
     narrow = f.chat(temperature=1.5, seed=5, max_tokens=40, extra_body={"top_k": 1}).choices[0].message.content
     greedy = f.chat(temperature=0, max_tokens=40).choices[0].message.content
     assert narrow == greedy and plain != greedy, (plain, narrow, greedy)
-    penalized = f.chat(max_tokens=60, extra_body={"repetition_penalty": 2.0, "min_p": 0.05, "typical_p": 0.9}).choices[0].message.content
-    assert penalized.strip()
+    # Each of these alone leaves one token to choose, or forbids what the greedy reply says again.
+    for fields in ({"min_p": 1.0}, {"typical_p": 1e-9}):
+        alone = f.chat(temperature=1.5, seed=5, max_tokens=40, extra_body=fields).choices[0].message.content
+        assert alone != plain, (fields, alone)
+    for fields in ({"repetition_penalty": 5.0}, {"no_repeat_ngram_size": 1}):
+        other = f.chat(max_tokens=40, extra_body={"ignore_eos": True, **fields}).choices[0].message.content
+        assert other != f.chat(max_tokens=40, extra_body={"ignore_eos": True}).choices[0].message.content, (fields, other)
+
+
+@case
+def a_reply_that_repeats_itself_is_ended(f):
+    loop = {"max_tokens": 60, "logit_bias": {"100": 100}}
+    assert f.complete(**loop).choices[0].finish_reason == "length"
+    detection = {"repetition_detection": {"max_pattern_size": 8, "min_pattern_size": 4, "min_count": 3}}
+    reply = f.complete(**loop, extra_body=detection)
+    assert reply.choices[0].finish_reason == "repetition" and reply.usage.completion_tokens == 12, reply
+    _, reasons = texts_of(f.complete(**loop, stream=True, extra_body=detection))
+    assert reasons == [["repetition"]], reasons
+
+
+@case
+def what_clients_of_other_servers_send_is_taken(f):
+    off = {"mirostat": 0, "mirostat_tau": 5, "xtc_probability": 0, "dry_multiplier": 0, "samplers": [], "cache_prompt": True, "tfs_z": 1, "top_k": -1}
+    plain = f.chat().choices[0].message
+    assert f.chat(extra_body=off).choices[0].message.content == plain.content
+    # The reply goes back as the client's library has it.
+    talk = [*QUESTION, plain.model_dump(), {"role": "assistant", "content": None, "tool_calls": []}, {"role": "user", "content": "And?", "name": "ada"}]
+    assert f.chat(messages=talk).usage.prompt_tokens > f.chat().usage.prompt_tokens
+    f.refused(openai.BadRequestError, "mirostat", "unsupported_parameter", extra_body={"mirostat": 2})
 
 
 # ---- completions ----
@@ -294,10 +330,13 @@ def a_key_is_wanted_where_there_is_one(f):
 
 @case
 def closing_a_stream_frees_its_sequence(f):
-    stream = f.chat(stream=True, max_tokens=400, extra_body={"ignore_eos": True})
+    before = f.server.num_aborted()
+    # Long enough not to end by itself in the meantime.
+    stream = f.chat(stream=True, max_tokens=400, n=8, extra_body={"ignore_eos": True})
     next(iter(stream))
     stream.close()
-    until(lambda: f.server.gauge("num_requests_running") == 0, "nothing runs")
+    until(lambda: f.server.num_aborted() == before + 1, "the generation is aborted")
+    assert f.server.gauge("num_requests_running") == 0
     assert f.chat().choices[0].message.content.strip()
 
 

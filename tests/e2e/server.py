@@ -87,13 +87,17 @@ class Server:
         finally:
             connection.close()
 
-    def gauge(self, name, headers=None):
-        """The value of the metric whose name ends in `name`."""
+    def gauge(self, name, headers=None, label=""):
+        """The value of the first metric whose name ends in `name`, with this label if one is given."""
         _, _, text = self.request("GET", "/metrics", headers=headers)
         for line in text.decode().splitlines():
-            if not line.startswith("#") and re.split(r"[{ ]", line)[0].endswith(name):
+            if not line.startswith("#") and re.split(r"[{ ]", line)[0].endswith(name) and label in line:
                 return float(line.rsplit(" ", 1)[1])
-        raise KeyError(f"/metrics has no {name}")
+        raise KeyError(f"/metrics has no {name} {label}")
+
+    def num_aborted(self):
+        """Generations that ended because nobody listened any more."""
+        return self.gauge("request_success_total", label='finished_reason="abort"')
 
 
 def until(condition, what, limit_s=10):

@@ -9,8 +9,11 @@ use crate::{
     error::{ErrorBody, RequestError},
     fields::Fields,
     json,
-    neutral::{CHAT_TURN_NEUTRAL, QUERY_NEUTRAL, QUERY_STREAM_NEUTRAL},
-    sampling::{Stop, take_repetition_penalty, take_seed, take_stop},
+    neutral::Place,
+    sampling::{
+        RepetitionDetection, Stop, take_repetition_detection, take_repetition_penalty, take_seed,
+        take_stop,
+    },
     usage::{Timings, Usage},
 };
 
@@ -71,7 +74,7 @@ pub struct AssistantOptions {
     #[schema(exclusive_minimum = 0, maximum = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f32>,
-    /// Keep this many of the likeliest tokens; 0 keeps all. Default 50.
+    /// Keep this many of the likeliest tokens; 0 and -1 keep all. Default 50.
     #[schema(minimum = 0)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
@@ -88,12 +91,17 @@ pub struct AssistantOptions {
     #[schema(minimum = 0, maximum = 1024)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_repeat_ngram_size: Option<u32>,
-    /// The same seed, conversation and parameters give the same reply. Any 64-bit integer.
+    /// The same seed, conversation and parameters give the same reply. Any 64-bit integer but -1,
+    /// which draws one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// A text, or up to 8 texts of at most 256 bytes, that end the reply and are not part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
+    /// End a reply that repeats itself, with the finish reason `repetition`. Default: a pattern of 8
+    /// to 64 tokens that has come 8 times. `{"max_pattern_size": 0}` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_detection: Option<RepetitionDetection>,
     /// What the response cache may do, as in the header `X-Brisk-Cache-Control`.
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,30 +111,28 @@ pub struct AssistantOptions {
 impl QueryRequest {
     /// Reads and checks a body of `/api/query`.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
-        let request = Self::take(&mut fields)?;
-        fields.finish(QUERY_NEUTRAL)?;
-        Ok(request)
+        Self::read_at(body, Place::Query)
     }
 
     /// Reads and checks a body of `/api/query/stream`.
     pub fn read_streamed(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
-        let request = Self::take(&mut fields)?;
-        fields.finish(QUERY_STREAM_NEUTRAL)?;
-        Ok(request)
+        Self::read_at(body, Place::QueryStream)
     }
 
-    fn take(fields: &mut Fields) -> Result<Self, RequestError> {
-        refuse_messages(fields, "`/api/query` takes one question as `query`")?;
-        Ok(Self { query: take_text(fields, "query")?, options: AssistantOptions::take(fields)? })
+    fn read_at(body: &[u8], place: Place) -> Result<Self, RequestError> {
+        let mut fields = Fields::of_body(json::parse_object(body)?, place);
+        refuse_messages(&mut fields, "`/api/query` takes one question as `query`")?;
+        let query = take_text(&mut fields, "query")?;
+        let options = AssistantOptions::take(&mut fields)?;
+        fields.finish()?;
+        Ok(Self { query, options })
     }
 }
 
 impl ChatTurnRequest {
     /// Reads and checks a body.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
+        let mut fields = Fields::of_body(json::parse_object(body)?, Place::Turn);
         refuse_messages(
             &mut fields,
             "`/api/chat` keeps the conversation itself and takes its newest `message` with a `user_id`",
@@ -135,7 +141,7 @@ impl ChatTurnRequest {
         let user_id = take_text(&mut fields, "user_id")?;
         let stream = fields.bool("stream")?.unwrap_or(true);
         let options = AssistantOptions::take(&mut fields)?;
-        fields.finish(CHAT_TURN_NEUTRAL)?;
+        fields.finish()?;
         Ok(Self { message, user_id, stream, options })
     }
 }
@@ -163,6 +169,7 @@ impl AssistantOptions {
                 .map(|n| n as u32),
             seed: take_seed(fields)?,
             stop: take_stop(fields)?,
+            repetition_detection: take_repetition_detection(fields)?,
             cache_control: take_cache_control(fields)?,
         })
     }
@@ -212,7 +219,7 @@ pub struct ReplyEnd {
     pub cache: &'static str,
     /// The model that answered.
     pub model: String,
-    /// Why it ended: `stop` or `length`.
+    /// Why it ended: `stop`, `length` or `repetition`.
     pub finish_reason: &'static str,
     /// Milliseconds by phase.
     pub timings: Timings,

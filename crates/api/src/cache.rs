@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{error::RequestError, fields::Fields, json};
+use crate::{error::RequestError, fields::Fields, json, neutral::Place};
 
 /// Bytes of a report's reason at most.
 pub const MAX_REASON_BYTES: usize = 512;
@@ -47,7 +47,7 @@ pub struct CacheReportRequest {
 impl CacheReportRequest {
     /// Reads and checks a body.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
+        let mut fields = Fields::of_body(json::parse_object(body)?, Place::Other);
         let reason = fields.string("reason")?;
         if let Some(long) = reason.as_ref().filter(|reason| reason.len() > MAX_REASON_BYTES) {
             return Err(RequestError::OutOfRange {
@@ -56,7 +56,7 @@ impl CacheReportRequest {
                 expected: format!("at most {MAX_REASON_BYTES} bytes long"),
             });
         }
-        fields.finish(&[])?;
+        fields.finish()?;
         Ok(Self { reason })
     }
 }

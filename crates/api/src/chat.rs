@@ -10,7 +10,7 @@ use crate::{
     error::{RequestError, clip},
     fields::{Fields, wrong_type},
     json,
-    neutral::{CHAT_NEUTRAL, MESSAGE_NEUTRAL, PART_NEUTRAL},
+    neutral::Place,
     sampling::{Sampling, StreamOptions, agreeing, take_stream},
     usage::{Timings, Usage},
 };
@@ -61,7 +61,8 @@ pub struct ChatMessage {
     /// Who speaks.
     pub role: Role,
     /// What is said: a string, or an array of `{"type": "text", "text": "..."}` parts, which are
-    /// joined by line breaks. Only an assistant's message may be empty.
+    /// joined by line breaks. It may be empty, but for the last message; an assistant's may also be
+    /// null or absent.
     pub content: String,
 }
 
@@ -86,7 +87,7 @@ fn is_default(options: &StreamOptions) -> bool {
 impl ChatCompletionRequest {
     /// Reads and checks a body.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
+        let mut fields = Fields::of_body(json::parse_object(body)?, Place::Chat);
         let model = fields.string("model")?;
         let messages = take_messages(&mut fields)?;
         let sampling = Sampling::take(&mut fields)?;
@@ -105,7 +106,7 @@ impl ChatCompletionRequest {
         }
         let (stream, stream_options) = take_stream(&mut fields)?;
         let cache_control = take_cache_control(&mut fields)?;
-        fields.finish(CHAT_NEUTRAL)?;
+        fields.finish()?;
         Ok(Self {
             model,
             messages,
@@ -122,41 +123,50 @@ impl ChatCompletionRequest {
 }
 
 fn take_messages(fields: &mut Fields) -> Result<Vec<ChatMessage>, RequestError> {
-    match fields.require("messages")? {
-        Value::Array(values) if (1..=MAX_MESSAGES).contains(&values.len()) => values
-            .into_iter()
-            .enumerate()
-            .map(|(i, value)| read_message(&format!("messages[{i}]"), value))
-            .collect(),
-        Value::Array(values) => Err(RequestError::OutOfRange {
-            param: "messages".into(),
-            value: format!("an array of {}", values.len()),
-            expected: format!("an array of 1 to {MAX_MESSAGES}"),
-        }),
-        other => Err(wrong_type("messages", "an array", &other)),
+    let values = match fields.require("messages")? {
+        Value::Array(values) if (1..=MAX_MESSAGES).contains(&values.len()) => values,
+        Value::Array(values) => {
+            return Err(RequestError::OutOfRange {
+                param: "messages".into(),
+                value: format!("an array of {}", values.len()),
+                expected: format!("an array of 1 to {MAX_MESSAGES}"),
+            });
+        }
+        other => return Err(wrong_type("messages", "an array", &other)),
+    };
+    let named = values.into_iter().enumerate();
+    let messages: Vec<_> = named
+        .map(|(i, value)| read_message(&format!("messages[{i}]"), value))
+        .collect::<Result<_, _>>()?;
+    // A history is taken as it was, empty turns included. What is to be answered must say something;
+    // a reply may be empty, and clients send it back to have it continued.
+    match messages.last() {
+        Some(last) if last.content.is_empty() && last.role != Role::Assistant => {
+            Err(RequestError::OutOfRange {
+                param: format!("messages[{}].content", messages.len() - 1),
+                value: "empty".into(),
+                expected: "some text".into(),
+            })
+        }
+        _ => Ok(messages),
     }
 }
 
 fn read_message(param: &str, value: Value) -> Result<ChatMessage, RequestError> {
-    let mut fields = Fields::of_value(param, value)?;
+    let mut fields = Fields::of_value(param, value, Place::Message)?;
     let role = read_role(format!("{param}.role"), &fields.require("role")?)?;
-    let content = match fields.require("content")? {
-        Value::String(text) => text,
-        Value::Array(parts) => read_parts(&format!("{param}.content"), parts)?,
-        other => {
+    let content = match fields.take("content") {
+        // A reply without text: OpenAI's has a null there, and some clients leave it out.
+        None if role == Role::Assistant => String::new(),
+        None => return Err(RequestError::Missing { param: fields.name_of("content") }),
+        Some(Value::String(text)) => text,
+        Some(Value::Array(parts)) => read_parts(&format!("{param}.content"), parts)?,
+        Some(other) => {
             let expected = "a string or an array of text parts";
             return Err(wrong_type(&format!("{param}.content"), expected, &other));
         }
     };
-    fields.finish(MESSAGE_NEUTRAL)?;
-    // A reply may have been empty, and clients send it back; nobody else says nothing.
-    if content.is_empty() && role != Role::Assistant {
-        return Err(RequestError::OutOfRange {
-            param: format!("{param}.content"),
-            value: "empty".into(),
-            expected: "some text".into(),
-        });
-    }
+    fields.finish()?;
     Ok(ChatMessage { role, content })
 }
 
@@ -182,7 +192,7 @@ fn read_role(param: String, value: &Value) -> Result<Role, RequestError> {
 fn read_parts(param: &str, parts: Vec<Value>) -> Result<String, RequestError> {
     let mut texts = Vec::with_capacity(parts.len());
     for (i, part) in parts.into_iter().enumerate() {
-        let mut fields = Fields::of_value(&format!("{param}[{i}]"), part)?;
+        let mut fields = Fields::of_value(&format!("{param}[{i}]"), part, Place::Part)?;
         match fields.require("type")? {
             Value::String(kind) if kind == "text" => {}
             Value::String(kind) => {
@@ -195,7 +205,7 @@ fn read_parts(param: &str, parts: Vec<Value>) -> Result<String, RequestError> {
         }
         let name = fields.name_of("text");
         texts.push(fields.string("text")?.ok_or(RequestError::Missing { param: name })?);
-        fields.finish(PART_NEUTRAL)?;
+        fields.finish()?;
     }
     Ok(texts.join("\n"))
 }
@@ -230,7 +240,7 @@ pub struct ChatChoice {
     pub message: ReplyMessage,
     /// Log probabilities, if asked for.
     pub logprobs: Option<ChatLogprobs>,
-    /// Why it ended: `stop` or `length`.
+    /// Why it ended: `stop`, `length` or `repetition`.
     pub finish_reason: &'static str,
 }
 

@@ -10,7 +10,7 @@ use crate::{
     error::RequestError,
     fields::{Fields, out_of_range, wrong_type},
     json,
-    neutral::COMPLETION_NEUTRAL,
+    neutral::Place,
     sampling::{Sampling, StreamOptions, take_stream},
     usage::{Timings, Usage},
 };
@@ -70,7 +70,7 @@ fn is_default(options: &StreamOptions) -> bool {
 impl CompletionRequest {
     /// Reads and checks a body.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
+        let mut fields = Fields::of_body(json::parse_object(body)?, Place::Completion);
         let model = fields.string("model")?;
         let prompt = read_prompt(fields.require("prompt")?)?;
         let sampling = Sampling::take(&mut fields)?;
@@ -85,7 +85,7 @@ impl CompletionRequest {
         }
         let (stream, stream_options) = take_stream(&mut fields)?;
         let cache_control = take_cache_control(&mut fields)?;
-        fields.finish(COMPLETION_NEUTRAL)?;
+        fields.finish()?;
         Ok(Self {
             model,
             prompt,
@@ -201,7 +201,7 @@ pub struct CompletionChoice {
     pub index: usize,
     /// Log probabilities, if asked for.
     pub logprobs: Option<CompletionLogprobs>,
-    /// Why it ended: `stop` or `length`; null while it goes on.
+    /// Why it ended: `stop`, `length` or `repetition`; null while it goes on.
     pub finish_reason: Option<&'static str>,
 }
 

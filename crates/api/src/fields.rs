@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{RequestError, clip},
     json::type_name,
-    neutral::Neutral,
+    neutral::{self, Place},
 };
 
 /// An object whose fields have not all been taken yet. An absent field and a null are the same.
@@ -15,19 +15,28 @@ pub(crate) struct Fields {
     /// Where this object stands, as a prefix of its fields' names: empty, or `messages[2].`.
     prefix: String,
     map: Map<String, Value>,
+    place: Place,
 }
 
 impl Fields {
-    pub(crate) fn of_body(map: Map<String, Value>) -> Self {
-        Self { prefix: String::new(), map }
+    pub(crate) fn of_body(map: Map<String, Value>, place: Place) -> Self {
+        Self::new(String::new(), map, place)
     }
 
     /// The fields of the object found at `param`.
-    pub(crate) fn of_value(param: &str, value: Value) -> Result<Self, RequestError> {
+    pub(crate) fn of_value(param: &str, value: Value, place: Place) -> Result<Self, RequestError> {
         match value {
-            Value::Object(map) => Ok(Self { prefix: format!("{param}."), map }),
+            Value::Object(map) => Ok(Self::new(format!("{param}."), map, place)),
             other => Err(wrong_type(param, "an object", &other)),
         }
+    }
+
+    /// What asks for nothing is as good as absent, so it goes before anything is taken.
+    fn new(prefix: String, mut map: Map<String, Value>, place: Place) -> Self {
+        for name in neutral::asking_for_nothing(&map, place) {
+            map.remove(&name);
+        }
+        Self { prefix, map, place }
     }
 
     /// The full name of one of these fields.
@@ -102,21 +111,17 @@ impl Fields {
         Ok(Some(given as f32 + 0.0))
     }
 
-    /// Every field must have been taken by now, except neutral ones that ask for nothing.
-    pub(crate) fn finish(self, neutral: &[Neutral]) -> Result<(), RequestError> {
-        for (name, value) in &self.map {
-            let param = self.name_of(name);
-            match neutral.iter().find(|neutral| neutral.name == name) {
-                None => return Err(RequestError::Unknown { param }),
-                Some(_) if value.is_null() => {}
-                Some(neutral) if (neutral.asks_for_nothing)(value) => {}
-                Some(neutral) => {
-                    let reason = format!("only {} is accepted", neutral.accepted);
-                    return Err(RequestError::Unsupported { param, reason });
-                }
+    /// Every field must have been taken by now.
+    pub(crate) fn finish(self) -> Result<(), RequestError> {
+        let Some(name) = self.map.keys().next() else { return Ok(()) };
+        let param = self.name_of(name);
+        Err(match neutral::find(name, self.place) {
+            None => RequestError::Unknown { param },
+            Some(neutral) => {
+                let reason = format!("only {} is accepted", neutral.accepted());
+                RequestError::Unsupported { param, reason }
             }
-        }
-        Ok(())
+        })
     }
 }
 

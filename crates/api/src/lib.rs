@@ -29,11 +29,8 @@ mod usage;
 
 pub use cache_control::{CACHE_CONTROL_FIELD, CACHE_CONTROL_HEADER, CacheControl};
 pub use error::{ErrorBody, ErrorObject, MAX_ECHO_BYTES, RequestError, clip};
-pub use neutral::{
-    CHAT_NEUTRAL, CHAT_TURN_NEUTRAL, COMPLETION_NEUTRAL, Neutral, QUERY_NEUTRAL,
-    QUERY_STREAM_NEUTRAL,
-};
-pub use sampling::{LogitBias, Sampling, Stop, StreamOptions};
+pub use neutral::{NEUTRAL, Neutral, OFF, Off, Place};
+pub use sampling::{LogitBias, RepetitionDetection, Sampling, Stop, StreamOptions};
 pub use usage::{CompletionTokensDetails, PromptTokensDetails, Timings, Usage};
 
 /// Choices of one prompt at most (`n`).
@@ -46,6 +43,8 @@ pub const MAX_STOPS: usize = 8;
 pub const MAX_STOP_BYTES: usize = 256;
 /// Entries of `logit_bias` at most.
 pub const MAX_LOGIT_BIASES: usize = 1024;
+/// Tokens of a pattern, and times that it comes, of `repetition_detection` at most.
+pub const MAX_REPETITION: u64 = 1024;
 /// Messages of a chat at most.
 pub const MAX_MESSAGES: usize = 4096;
 /// Prompts of one completion request at most.

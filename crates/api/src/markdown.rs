@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{error::RequestError, fields::Fields, json};
+use crate::{error::RequestError, fields::Fields, json, neutral::Place};
 
 /// Body of `POST /api/markdown`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -15,10 +15,10 @@ pub struct MarkdownRequest {
 impl MarkdownRequest {
     /// Reads and checks a body.
     pub fn read(body: &[u8]) -> Result<Self, RequestError> {
-        let mut fields = Fields::of_body(json::parse_object(body)?);
+        let mut fields = Fields::of_body(json::parse_object(body)?, Place::Other);
         let text = fields.string("text")?;
         let text = text.ok_or_else(|| RequestError::Missing { param: "text".into() })?;
-        fields.finish(&[])?;
+        fields.finish()?;
         Ok(Self { text })
     }
 }

@@ -7,10 +7,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    MAX_CHOICES, MAX_LOGIT_BIASES, MAX_STOP_BYTES, MAX_STOPS,
+    MAX_CHOICES, MAX_LOGIT_BIASES, MAX_REPETITION, MAX_STOP_BYTES, MAX_STOPS,
     error::{RequestError, clip},
     fields::{Fields, out_of_range, wrong_type},
-    neutral::STREAM_OPTIONS_NEUTRAL,
+    neutral::Place,
 };
 
 /// Bias per token id.
@@ -27,7 +27,7 @@ pub struct Sampling {
     #[schema(exclusive_minimum = 0, maximum = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f32>,
-    /// Keep this many of the likeliest tokens; 0 keeps all.
+    /// Keep this many of the likeliest tokens; 0 and -1 keep all.
     #[schema(minimum = 0)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
@@ -60,12 +60,16 @@ pub struct Sampling {
     #[schema(value_type = Option<BTreeMap<String, f32>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logit_bias: Option<LogitBias>,
-    /// The same seed, prompt and parameters give the same reply. Any 64-bit integer.
+    /// The same seed, prompt and parameters give the same reply. Any 64-bit integer but -1, which
+    /// draws one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// A text, or up to 8 texts of at most 256 bytes, that end the reply and are not part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
+    /// End a reply that repeats itself, with the finish reason `repetition`. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_detection: Option<RepetitionDetection>,
     /// How many replies to generate. Default 1.
     #[schema(minimum = 1, maximum = 8)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +99,20 @@ impl Stop {
     }
 }
 
+/// `repetition_detection`, as in vLLM: the latest tokens of a reply are one pattern, over and over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RepetitionDetection {
+    /// Tokens of the longest pattern looked for; 0 is off. Default 0.
+    #[schema(minimum = 0, maximum = 1024)]
+    pub max_pattern_size: u32,
+    /// Tokens of the shortest, at most `max_pattern_size`; 0 is the same as 1. Default 0.
+    #[schema(minimum = 0, maximum = 1024)]
+    pub min_pattern_size: u32,
+    /// How often the pattern must have come in a row; required unless it is off.
+    #[schema(minimum = 2, maximum = 1024)]
+    pub min_count: u32,
+}
+
 /// `stream_options`; refused without `stream: true`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StreamOptions {
@@ -119,6 +137,7 @@ impl Sampling {
             logit_bias: take_logit_bias(fields)?,
             seed: take_seed(fields)?,
             stop: take_stop(fields)?,
+            repetition_detection: take_repetition_detection(fields)?,
             n: fields.integer("n", 1..=MAX_CHOICES)?.map(|n| n as u32),
             ignore_eos: fields.bool("ignore_eos")?,
         })
@@ -131,7 +150,7 @@ pub(crate) fn take_stream(fields: &mut Fields) -> Result<(bool, StreamOptions), 
     let Some(value) = fields.take("stream_options") else {
         return Ok((stream, StreamOptions::default()));
     };
-    let mut options = Fields::of_value("stream_options", value)?;
+    let mut options = Fields::of_value("stream_options", value, Place::StreamOptions)?;
     if !stream {
         return Err(RequestError::Unsupported {
             param: "stream_options".into(),
@@ -139,7 +158,7 @@ pub(crate) fn take_stream(fields: &mut Fields) -> Result<(bool, StreamOptions), 
         });
     }
     let include_usage = options.bool("include_usage")?.unwrap_or(false);
-    options.finish(STREAM_OPTIONS_NEUTRAL)?;
+    options.finish()?;
     Ok((stream, StreamOptions { include_usage }))
 }
 
@@ -203,6 +222,28 @@ fn stop_text(param: String, value: Value) -> Result<String, RequestError> {
         }),
         other => Err(wrong_type(&param, "a string", &other)),
     }
+}
+
+pub(crate) fn take_repetition_detection(
+    fields: &mut Fields,
+) -> Result<Option<RepetitionDetection>, RequestError> {
+    let Some(value) = fields.take("repetition_detection") else { return Ok(None) };
+    let mut fields = Fields::of_value("repetition_detection", value, Place::Other)?;
+    let max_pattern_size = fields.integer("max_pattern_size", 0..=MAX_REPETITION)?.unwrap_or(0);
+    let min_pattern_size = fields.integer("min_pattern_size", 0..=max_pattern_size)?.unwrap_or(0);
+    let is_off = max_pattern_size == 0;
+    let fewest = if is_off { 0 } else { 2 };
+    let min_count = match fields.integer("min_count", fewest..=MAX_REPETITION)? {
+        None if is_off => 0,
+        None => return Err(RequestError::Missing { param: fields.name_of("min_count") }),
+        Some(count) => count,
+    };
+    fields.finish()?;
+    Ok(Some(RepetitionDetection {
+        max_pattern_size: max_pattern_size as u32,
+        min_pattern_size: min_pattern_size as u32,
+        min_count: min_count as u32,
+    }))
 }
 
 fn take_logit_bias(fields: &mut Fields) -> Result<Option<LogitBias>, RequestError> {

@@ -21,7 +21,7 @@ pub struct Usage {
 /// Where the prompt's tokens came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PromptTokensDetails {
-    /// Tokens whose keys and values were already in the prefix cache.
+    /// Tokens that did not have to be computed: 0, as every prompt is computed whole.
     pub cached_tokens: usize,
     /// Always 0: the models read text.
     pub audio_tokens: usize,
@@ -43,7 +43,7 @@ pub struct CompletionTokensDetails {
 /// Where the time went. The first nine fields are llama-server's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Timings {
-    /// Prompt tokens found in the prefix cache.
+    /// Prompt tokens that did not have to be computed: 0, as every prompt is computed whole.
     pub cache_n: usize,
     /// Prompt tokens computed.
     pub prompt_n: usize,

@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use brisk_api::{
-    CHAT_TURN_NEUTRAL, CacheControl, MAX_ECHO_BYTES, QUERY_NEUTRAL, QUERY_STREAM_NEUTRAL,
-    RequestError,
+    CacheControl, MAX_ECHO_BYTES, RequestError,
     assistant::{ChatTurnRequest, QueryRequest},
     cache::CacheReportRequest,
 };
@@ -72,9 +71,10 @@ fn what_is_acted_on_is_kept() {
     assert!(turn(r#", "stream": false"#).contains(r#""stream":false"#));
     let streamed = outcome(QueryRequest::read_streamed, r#"{"query": "q", "stream": true}"#);
     assert_eq!(streamed, r#"{"query":"q"}"#);
-    for neutral in QUERY_NEUTRAL.iter().chain(QUERY_STREAM_NEUTRAL).chain(CHAT_TURN_NEUTRAL) {
-        check(&format!(r#", "{}": null"#, neutral.name), "");
-    }
+    check(
+        r#", "repetition_detection": {"max_pattern_size": 0}"#,
+        r#""repetition_detection": {"max_pattern_size": 0, "min_pattern_size": 0, "min_count": 0}"#,
+    );
     let body = br#"{"query": "q", "cache_control": "no-cache"}"#;
     let control = QueryRequest::read(body).unwrap().options.cache_control;
     assert_eq!(control, Some(CacheControl { no_cache: true, ..CacheControl::default() }));
@@ -110,7 +110,7 @@ fn every_field_is_refused_by_name() {
         (r#""temperature": 2.01"#, "`temperature` is 2.01"),
         (r#""temperature": -1"#, "`temperature` is -1"),
         (r#""top_p": 0"#, "`top_p` is 0, it must be above 0"),
-        (r#""top_k": -1"#, "`top_k` is -1"),
+        (r#""top_k": -2"#, "`top_k` is -2"),
         (r#""min_p": 1.5"#, "`min_p` is 1.5"),
         (r#""repetition_penalty": 0"#, "`repetition_penalty` is 0"),
         (r#""repetition_penalty": 2, "repeat_penalty": 3"#, "`repeat_penalty` is 3"),
@@ -119,8 +119,8 @@ fn every_field_is_refused_by_name() {
         (r#""stop": ["1","2","3","4","5","6","7","8","9"]"#, "`stop` is an array of 9"),
         (r#""cache_control": "private""#, "`cache_control` is `private`, it must be directives"),
         (r#""n": 2"#, "`n` is not a parameter"),
-        (r#""logit_bias": {}"#, "`logit_bias` is not a parameter"),
-        (r#""typical_p": 1"#, "`typical_p` is not a parameter"),
+        (r#""logit_bias": {"1": 1}"#, "`logit_bias` is not supported here"),
+        (r#""typical_p": 0.5"#, "`typical_p` is not supported here"),
         (r#""tools": []"#, "`tools` is not a parameter"),
         (r#""user": 1"#, "`user` is not supported here"),
         (r#""messages": []"#, "`messages` is not supported here"),

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use brisk_api::{
-    CHAT_NEUTRAL, COMPLETION_NEUTRAL, MAX_ECHO_BYTES, RequestError, chat::ChatCompletionRequest,
-    completion::CompletionRequest, markdown::MarkdownRequest,
+    MAX_ECHO_BYTES, RequestError, chat::ChatCompletionRequest, completion::CompletionRequest,
+    markdown::MarkdownRequest,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -59,10 +59,11 @@ fn what_is_acted_on_is_kept() {
         "top_p": 0.25, "top_k": 40, "min_p": 0.125, "typical_p": 0.5, "repetition_penalty": 1.5, "presence_penalty": -2,
         "frequency_penalty": 2, "no_repeat_ngram_size": 3, "logit_bias": {"7": -100, "8": 0.5}, "seed": 7,
         "stop": ["a", "b"], "n": 8, "logprobs": true, "top_logprobs": 20, "max_tokens": 5, "max_completion_tokens": 5,
-        "ignore_eos": true"#;
+        "ignore_eos": true,
+        "repetition_detection": {"max_pattern_size": 9, "min_pattern_size": 2, "min_count": 3}"#;
     check_chat(
         all,
-        &all.replace("-2,", "-2.0,").replace(": 2,", ": 2.0,").replace("-100", "-100.0"),
+        &all.replace("-2,", "-2.0,").replace("y\": 2,", "y\": 2.0,").replace("-100", "-100.0"),
     );
     check_chat("", "");
     check_chat(r#""stop": "x""#, r#""stop": "x""#);
@@ -100,19 +101,6 @@ fn what_asks_for_nothing_is_taken() {
         outcome(ChatCompletionRequest::read, &body),
         r#"{"messages":[{"role":"assistant","content":""}]}"#
     );
-    for neutral in CHAT_NEUTRAL.iter().chain(COMPLETION_NEUTRAL) {
-        check_chat_or_completion_null(neutral.name);
-    }
-}
-
-fn check_chat_or_completion_null(name: &str) {
-    let field = format!(r#""{name}": null"#);
-    if CHAT_NEUTRAL.iter().any(|neutral| neutral.name == name) {
-        check_chat(&field, "");
-    }
-    if COMPLETION_NEUTRAL.iter().any(|neutral| neutral.name == name) {
-        check_completion(&format!(r#""prompt": "p", {field}"#), r#""prompt": "p""#);
-    }
 }
 
 #[test]
@@ -142,16 +130,7 @@ fn what_nothing_acts_on_is_refused_by_name() {
             &format!("`{field}` is not supported here: only "),
         );
     }
-    for field in [
-        "temprature",
-        "n_discard",
-        "n_keep",
-        "custom_logit_processor",
-        "lora_path",
-        "echo ",
-        "prompt",
-        "",
-    ] {
+    for field in ["temprature", "top_q", "echo ", "prompt", ""] {
         refused(
             &chat(&format!(r#""{field}": -1"#)),
             &format!("`{field}` is not a parameter of this endpoint"),
@@ -190,7 +169,7 @@ fn values_out_of_range_are_refused_by_name() {
     for (field, values) in [
         ("temperature", &["-1", "2.01", "1e308"][..]),
         ("top_p", &["0", "-0.1", "1.1"]),
-        ("top_k", &["-5", "-1", "4294967296"]),
+        ("top_k", &["-5", "-2", "4294967296"]),
         ("min_p", &["2", "-0.5"]),
         ("typical_p", &["0", "1.01"]),
         ("repetition_penalty", &["0", "-1", "1e9"]),
@@ -222,6 +201,27 @@ fn values_out_of_range_are_refused_by_name() {
         &chat(r#""max_tokens": 5, "max_completion_tokens": 6"#),
         "`max_tokens` is 5, it must be the same as `max_completion_tokens`",
     );
+    for (given, expected) in [
+        (r#""max_pattern_size": -1"#, "max_pattern_size` is -1, it must be between 0 and 1024"),
+        (r#""max_pattern_size": 1025, "min_count": 2"#, "max_pattern_size` is 1025"),
+        (
+            r#""max_pattern_size": 4, "min_pattern_size": 5, "min_count": 2"#,
+            "min_pattern_size` is 5",
+        ),
+        (r#""max_pattern_size": 4"#, "min_count` is required"),
+        (
+            r#""max_pattern_size": 4, "min_count": 1"#,
+            "min_count` is 1, it must be between 2 and 1024",
+        ),
+        (r#""max_pattern_size": 4, "min_count": 1025"#, "min_count` is 1025"),
+        (r#""max_pattern_size": 4.0, "min_count": 2"#, "max_pattern_size` must be an integer"),
+        (r#""min_count": 2, "mode": "fast""#, "mode` is not a parameter"),
+    ] {
+        refused(
+            &chat(&format!(r#""repetition_detection": {{{given}}}"#)),
+            &format!("`repetition_detection.{expected}"),
+        );
+    }
     refused(
         &chat(r#""repetition_penalty": 1, "repeat_penalty": 2"#),
         "`repeat_penalty` is 2, it must be the same",
@@ -292,6 +292,7 @@ fn wrong_types_are_refused_by_name() {
         ("ignore_eos", "bool"),
         ("logit_bias", ""),
         ("stream_options", ""),
+        ("repetition_detection", ""),
     ];
     for (field, takes) in fields {
         for (kind, value) in values {
@@ -330,7 +331,7 @@ fn messages_are_read_one_by_one() {
         ("[7]", "`messages[0]` must be an object, it is an integer"),
         (r#"[{"content": "x"}]"#, "`messages[0].role` is required"),
         (r#"[{"role": "user"}]"#, "`messages[0].content` is required"),
-        (r#"[{"role": "assistant", "content": null}]"#, "`messages[0].content` is required"),
+        (r#"[{"role": "user", "content": null}]"#, "`messages[0].content` is required"),
         (r#"[{"role": "user", "content": ""}]"#, "`messages[0].content` is empty"),
         (r#"[{"role": "user", "content": []}]"#, "`messages[0].content` is empty"),
         (
@@ -346,10 +347,6 @@ fn messages_are_read_one_by_one() {
             "`messages[0].role` is not supported here",
         ),
         (r#"[{"role": 1, "content": "x"}]"#, "`messages[0].role` must be a string"),
-        (
-            r#"[{"role": "user", "content": "x", "name": "n"}]"#,
-            "`messages[0].name` is not supported here",
-        ),
         (r#"[{"role": "user", "content": "x", "y": 1}]"#, "`messages[0].y` is not a parameter"),
         (
             r#"[{"role": "assistant", "content": "x", "tool_calls": [{}]}]"#,
@@ -398,26 +395,4 @@ fn errors_stay_short() {
         &outcome(MarkdownRequest::read, r#"{"text": "a", "raw": true}"#),
         "`raw` is not a parameter",
     );
-}
-
-/// The guide's table of parameters that ask for nothing is the code's.
-#[test]
-fn the_guide_lists_every_neutral_parameter() {
-    let guide = include_str!("../../../docs/api.md");
-    let mut rows = std::collections::BTreeMap::new();
-    for (list, endpoint) in [(CHAT_NEUTRAL, "chat"), (COMPLETION_NEUTRAL, "completions")] {
-        for it in list {
-            let row = rows.entry(it.name).or_insert((it.accepted, ""));
-            assert_eq!(row.0, it.accepted, "{}", it.name);
-            row.1 = if row.1.is_empty() { endpoint } else { "both" };
-        }
-    }
-    let rows = rows
-        .into_iter()
-        .map(|(name, (accepted, endpoint))| format!("| `{name}` | {endpoint} | {accepted} |\n"));
-    let table = format!(
-        "| parameter | endpoint | accepted |\n| --- | --- | --- |\n{}\n",
-        rows.collect::<String>()
-    );
-    assert!(guide.contains(&table), "docs/api.md should have:\n{table}");
 }

@@ -255,6 +255,7 @@ impl<R: ModelRunner> Core<R> {
                         match reason {
                             FinishReason::Stop => self.stats.num_finished_stop += 1,
                             FinishReason::Length => self.stats.num_finished_length += 1,
+                            FinishReason::Repetition => self.stats.num_finished_repetition += 1,
                         }
                         if generation.is_over {
                             self.drain.record(generation.time_at_work(now), now);

@@ -10,6 +10,7 @@ use crate::{
     event::{Event, FinishedEvent, Summary, TokenEvent},
     handle::Submission,
     params::{FinishReason, SamplingParams},
+    repetition::RepetitionTracker,
     sampler::{ChoiceSampler, Sampled, fresh_seed},
     scheduler::SequenceId,
     sentence::SentenceTracker,
@@ -50,6 +51,8 @@ pub(crate) struct Choice {
     stop: StopMatcher,
     /// Follows the text if the choice may end with a sentence.
     sentences: Option<SentenceTracker>,
+    /// Follows the tokens if the choice may end for repeating itself.
+    repetition: Option<RepetitionTracker>,
 }
 
 /// When things happened to a request, by the engine's clock.
@@ -90,6 +93,7 @@ impl Generation {
             decoder: tokenizer.decoder(),
             stop: StopMatcher::new(&params.stop),
             sentences: params.soft_max_tokens.map(|_| SentenceTracker::default()),
+            repetition: params.repetition_detection.map(RepetitionTracker::new),
         };
         Self {
             choices: (0..request.num_choices as u64).map(choice).collect(),
@@ -164,13 +168,17 @@ impl Generation {
             sentences.push(&text);
         }
         let matched = choice.stop.push(text);
-        let num_completion_tokens = choice.tokens.len() - self.num_prompt_tokens;
+        let completion = &choice.tokens[self.num_prompt_tokens..];
+        let num_completion_tokens = completion.len();
+        let repeats = choice.repetition.as_mut().is_some_and(|it| it.push(completion));
         let is_enough = self.params.soft_max_tokens.is_some_and(|it| num_completion_tokens >= it);
         let reason = if ends_generation || matched.is_stop || (is_enough && choice.ends_sentence())
         {
             Some(FinishReason::Stop)
+        } else if num_completion_tokens >= self.max_tokens {
+            Some(FinishReason::Length)
         } else {
-            (num_completion_tokens >= self.max_tokens).then_some(FinishReason::Length)
+            repeats.then_some(FinishReason::Repetition)
         };
         let finished = reason.map(|reason| {
             choice.is_finished = true;

@@ -16,6 +16,8 @@ pub(crate) const MAX_STOP_BYTES: usize = 256;
 pub(crate) const MAX_LOGIT_BIASES: usize = 1024;
 /// Most choices of one request.
 pub(crate) const MAX_CHOICES: usize = 8;
+/// Longest pattern, and most times it may have to come, of `repetition_detection`.
+pub(crate) const MAX_REPETITION: u32 = 1024;
 /// Most `top_logprobs` of one token.
 pub(crate) const MAX_TOP_LOGPROBS: u8 = 20;
 
@@ -54,6 +56,8 @@ pub struct SamplingParams {
     /// Completion tokens after which a choice ends with its next whole sentence, with
     /// [`FinishReason::Stop`]; at most `max_tokens`. `None` never looks for sentences.
     pub soft_max_tokens: Option<usize>,
+    /// Ends a choice that repeats itself, with [`FinishReason::Repetition`]; `None` never looks.
+    pub repetition_detection: Option<RepetitionDetection>,
     /// `Some(k)`: report the chosen token's log probability and those of the `k` likeliest.
     pub top_logprobs: Option<u8>,
     /// Go on after an end-of-generation token (for benchmarks).
@@ -77,6 +81,7 @@ impl Default for SamplingParams {
             stop: Vec::new(),
             max_tokens: None,
             soft_max_tokens: None,
+            repetition_detection: None,
             top_logprobs: None,
             ignore_eos: false,
         }
@@ -115,6 +120,7 @@ impl SamplingParams {
         if let Some(k) = self.top_logprobs.filter(|&k| k > MAX_TOP_LOGPROBS) {
             return Err(invalid("top_logprobs", k, "at most 20"));
         }
+        self.repetition_detection.map_or(Ok(()), RepetitionDetection::check)?;
         self.check_stop()?;
         self.check_logit_bias(vocab_size)
     }
@@ -144,6 +150,37 @@ impl SamplingParams {
                 return Err(invalid("logit_bias", given, "on tokens of the vocabulary"));
             }
             within("logit_bias", bias, -100.0..=100.0, "from -100 to 100")?;
+        }
+        Ok(())
+    }
+}
+
+/// When a choice counts as repeating itself (vLLM's `repetition_detection`): its latest completion
+/// tokens are one pattern, `min_count` times in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepetitionDetection {
+    /// Tokens of the longest pattern looked for, 1 to 1024.
+    pub max_pattern_size: u32,
+    /// Tokens of the shortest, 1 to `max_pattern_size`.
+    pub min_pattern_size: u32,
+    /// How often the pattern must have come, 2 to 1024.
+    pub min_count: u32,
+}
+
+impl RepetitionDetection {
+    fn check(self) -> Result<(), SubmitError> {
+        let Self { max_pattern_size, min_pattern_size, min_count } = self;
+        let name = "repetition_detection";
+        if !(1..=MAX_REPETITION).contains(&max_pattern_size) {
+            let given = format!("patterns of {max_pattern_size} tokens");
+            return Err(invalid(name, given, "patterns of 1 to 1024 tokens"));
+        }
+        if !(1..=max_pattern_size).contains(&min_pattern_size) {
+            let given = format!("patterns from {min_pattern_size} to {max_pattern_size} tokens");
+            return Err(invalid(name, given, "from 1 on and in order"));
+        }
+        if !(2..=MAX_REPETITION).contains(&min_count) {
+            return Err(invalid(name, format!("{min_count} times"), "2 to 1024 times"));
         }
         Ok(())
     }
@@ -205,6 +242,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context's end.
     Length,
+    /// The text repeated itself, by `repetition_detection`.
+    Repetition,
 }
 
 impl fmt::Display for FinishReason {
@@ -212,6 +251,7 @@ impl fmt::Display for FinishReason {
         f.write_str(match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::Repetition => "repetition",
         })
     }
 }
@@ -257,6 +297,35 @@ mod tests {
         check(
             |p| (p.soft_max_tokens, p.max_tokens) = (Some(10), Some(9)),
             "soft_max_tokens is 10, it must be at most max_tokens",
+        );
+        let repetition = |max_pattern_size, min_pattern_size, min_count| {
+            Some(RepetitionDetection { max_pattern_size, min_pattern_size, min_count })
+        };
+        check(|p| p.repetition_detection = repetition(1, 1, 2), "");
+        check(|p| p.repetition_detection = repetition(1024, 1024, 1024), "");
+        check(
+            |p| p.repetition_detection = repetition(0, 0, 2),
+            "repetition_detection is patterns of 0 tokens, it must be patterns of 1 to 1024 tokens",
+        );
+        check(
+            |p| p.repetition_detection = repetition(1025, 1, 2),
+            "repetition_detection is patterns of 1025 tokens, it must be patterns of 1 to 1024 tokens",
+        );
+        check(
+            |p| p.repetition_detection = repetition(4, 5, 2),
+            "repetition_detection is patterns from 5 to 4 tokens, it must be from 1 on and in order",
+        );
+        check(
+            |p| p.repetition_detection = repetition(4, 0, 2),
+            "repetition_detection is patterns from 0 to 4 tokens, it must be from 1 on and in order",
+        );
+        check(
+            |p| p.repetition_detection = repetition(4, 1, 1),
+            "repetition_detection is 1 times, it must be 2 to 1024 times",
+        );
+        check(
+            |p| p.repetition_detection = repetition(4, 1, 1025),
+            "repetition_detection is 1025 times, it must be 2 to 1024 times",
         );
         check(|p| p.top_logprobs = Some(21), "top_logprobs is 21, it must be at most 20");
         check(|p| p.top_k = u32::MAX, "");

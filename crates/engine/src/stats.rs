@@ -39,6 +39,8 @@ pub struct EngineStats {
     pub num_finished_stop: u64,
     /// Choices that ended by `max_tokens` or the context's end.
     pub num_finished_length: u64,
+    /// Choices that ended because they repeated themselves.
+    pub num_finished_repetition: u64,
     /// Requests that broke; expired ones count here too.
     pub num_failed: u64,
     /// Requests that passed their deadline.

@@ -47,14 +47,14 @@ impl Cleaner {
         self.send_to(self.sentences.certain_end().unwrap_or(0))
     }
 
-    /// The text has ended; returns what still goes out. After [`FinishReason::Length`] that ends with
-    /// the last whole sentence, unless part of a later one has gone out or there is none.
+    /// The text has ended; returns what still goes out. If the model did not end it itself, that ends
+    /// with the last whole sentence, unless part of a later one has gone out or there is none.
     pub(crate) fn finish(mut self, reason: FinishReason) -> String {
         let text = self.tags.finish();
         self.take(&text);
         let end = match reason {
             FinishReason::Stop => None,
-            FinishReason::Length => self.sentences.last_sentence_end(),
+            FinishReason::Length | FinishReason::Repetition => self.sentences.last_sentence_end(),
         };
         self.send_to(end.filter(|&end| end >= self.num_sent).unwrap_or(usize::MAX))
     }

@@ -59,7 +59,7 @@ pub struct LikelyToken {
 pub struct ReplySummary {
     /// Tokens in all prompts.
     pub num_prompt_tokens: usize,
-    /// Prompt tokens that the prefix cache already held.
+    /// Prompt tokens that did not have to be computed.
     pub num_cached_tokens: usize,
     /// Tokens generated.
     pub num_completion_tokens: usize,

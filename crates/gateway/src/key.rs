@@ -94,6 +94,7 @@ fn hash_params(hasher: &mut KeyHasher, params: &SamplingParams) {
         stop,
         max_tokens,
         soft_max_tokens,
+        repetition_detection,
         top_logprobs,
         ignore_eos,
     } = params;
@@ -121,6 +122,10 @@ fn hash_params(hasher: &mut KeyHasher, params: &SamplingParams) {
     }
     hasher.field("max_tokens", &optional(*max_tokens));
     hasher.field("soft_max_tokens", &optional(*soft_max_tokens));
+    let repetition = repetition_detection.map(|it| {
+        [it.max_pattern_size, it.min_pattern_size, it.min_count].map(u32::to_le_bytes).concat()
+    });
+    hasher.field("repetition_detection", &repetition.unwrap_or_default());
     hasher.field("top_logprobs", &optional(top_logprobs.map(u64::from)));
     hasher.field("ignore_eos", &[u8::from(*ignore_eos)]);
 }

@@ -30,8 +30,8 @@ pub use brisk_cache::{
     NotEverywhere, RedisConfig, Secret, Tenant, Tier, TierErrors,
 };
 pub use brisk_engine::{
-    EngineHandle, EngineStats, FinishReason, GenerationError, QueueRefusal, SamplingParams,
-    SubmitError,
+    EngineHandle, EngineStats, FinishReason, GenerationError, QueueRefusal, RepetitionDetection,
+    SamplingParams, SubmitError,
 };
 pub use conversations::{ConversationConfig, ConversationError, ConversationInfo, StoredMessage};
 pub use error::{GatewayError, OpenError};

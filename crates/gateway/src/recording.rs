@@ -45,6 +45,7 @@ pub(crate) enum StepKind {
     /// The choice's end.
     Stop,
     Length,
+    Repetition,
 }
 
 impl Recording {
@@ -68,11 +69,8 @@ impl Recording {
                     logprobs.extend(delta.logprobs.clone());
                     (delta.choice, &delta.text, StepKind::of(delta))
                 }
-                ReplyEvent::Finished { choice, text, reason: FinishReason::Stop } => {
-                    (*choice, text, StepKind::Stop)
-                }
-                ReplyEvent::Finished { choice, text, reason: FinishReason::Length } => {
-                    (*choice, text, StepKind::Length)
+                ReplyEvent::Finished { choice, text, reason } => {
+                    (*choice, text, StepKind::of_end(*reason))
                 }
                 ReplyEvent::Done(_) => continue,
             };
@@ -132,11 +130,20 @@ impl StepKind {
         }
     }
 
+    fn of_end(reason: FinishReason) -> Self {
+        match reason {
+            FinishReason::Stop => Self::Stop,
+            FinishReason::Length => Self::Length,
+            FinishReason::Repetition => Self::Repetition,
+        }
+    }
+
     /// Why the choice ended, if it did.
     pub(crate) fn finish_reason(self) -> Option<FinishReason> {
         match self {
             Self::Stop => Some(FinishReason::Stop),
             Self::Length => Some(FinishReason::Length),
+            Self::Repetition => Some(FinishReason::Repetition),
             Self::Echo | Self::Token | Self::TokenWithLogprobs => None,
         }
     }

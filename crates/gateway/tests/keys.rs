@@ -10,7 +10,7 @@ use brisk_cache::normalize;
 use brisk_engine::{Engine, EngineConfig, LogitsWanted, ModelInfo, ModelRunner, SequenceChunk};
 use brisk_gateway::{
     CacheConfig, CacheUse, ChatRequest, CompletionRequest, Gateway, GatewayConfig, Message,
-    Options, Prompt, Role, SamplingParams, StoreConfig, Tenant,
+    Options, Prompt, RepetitionDetection, Role, SamplingParams, StoreConfig, Tenant,
 };
 use brisk_tokenizer::{ChatTemplate, TemplateTokens};
 use proptest::{
@@ -65,7 +65,7 @@ fn chat_fields() -> Vec<Field<ChatRequest>> {
         fields!(CacheUse, cache, read write max_age ttl sampled normalized exact replay_pace),
         fields!(SamplingParams, params, temperature top_k top_p min_p typical_p repetition_penalty
             presence_penalty frequency_penalty no_repeat_ngram_size logit_bias seed stop max_tokens
-            soft_max_tokens top_logprobs ignore_eos),
+            soft_max_tokens repetition_detection top_logprobs ignore_eos),
     ]
     .concat()
 }
@@ -163,7 +163,15 @@ fn params() -> impl Strategy<Value = SamplingParams> {
     );
     let biases = btree_map(70..73_u32, select(vec![0.0, -0.0, 1.0]), 0..3);
     let biases = biases.prop_map(|biases| biases.into_iter().collect::<Vec<_>>()).prop_shuffle();
-    let ends = (vec("[ab]{1,2}", 0..3), option::of(4..6_usize), option::of(1..4_usize));
+    let repetition = (3..5_u32, 1..3_u32, 8..10_u32).prop_map(|(max, min, min_count)| {
+        RepetitionDetection { max_pattern_size: max, min_pattern_size: min, min_count }
+    });
+    let ends = (
+        vec("[ab]{1,2}", 0..3),
+        option::of(4..6_usize),
+        option::of(1..4_usize),
+        option::of(repetition),
+    );
     (numbers, biases, option::of(0..3_u64), ends, option::of(0..3_u8), any::<bool>()).prop_map(
         |(numbers, logit_bias, seed, ends, top_logprobs, ignore_eos)| {
             let (
@@ -177,7 +185,7 @@ fn params() -> impl Strategy<Value = SamplingParams> {
                 frequency,
                 ngram,
             ) = numbers;
-            let (stop, max_tokens, soft_max_tokens) = ends;
+            let (stop, max_tokens, soft_max_tokens, repetition_detection) = ends;
             SamplingParams {
                 temperature,
                 top_k,
@@ -193,6 +201,7 @@ fn params() -> impl Strategy<Value = SamplingParams> {
                 stop,
                 max_tokens,
                 soft_max_tokens,
+                repetition_detection,
                 top_logprobs,
                 ignore_eos,
             }

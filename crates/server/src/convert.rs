@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use brisk_api::{
-    CacheControl, CompletionTokensDetails, PromptTokensDetails, Sampling, Timings, Usage,
+    CacheControl, CompletionTokensDetails, PromptTokensDetails,
+    RepetitionDetection as WireRepetition, Sampling, Timings, Usage,
     assistant::{AssistantOptions, ChatTurnRequest, QueryRequest},
     chat::{ChatCompletionRequest, ChatMessage, Role as WireRole, TokenLogprob, TopLogprob},
     completion::{CompletionRequest as WireCompletion, Prompt as WirePrompt},
 };
 use brisk_gateway::{
     CacheUse, ChatRequest, CompletionRequest, FinishReason, LikelyToken, Message, Options, Prompt,
-    ReplySummary, Role, SamplingParams, Tenant, TokenLogprobs, TurnRequest,
+    RepetitionDetection, ReplySummary, Role, SamplingParams, Tenant, TokenLogprobs, TurnRequest,
 };
 use http::HeaderMap;
 
@@ -21,6 +22,11 @@ use crate::{body, cache_control, config::ServerConfig, error::ApiError};
 
 /// OpenAI's default for `/v1/completions`.
 const DEFAULT_COMPLETION_TOKENS: usize = 16;
+
+/// When a reply of the assistant endpoints counts as repeating itself: 64 tokens in a loop at least,
+/// which only a model that has lost its way writes.
+const ASSISTANT_REPETITION: RepetitionDetection =
+    RepetitionDetection { max_pattern_size: 64, min_pattern_size: 8, min_count: 8 };
 
 /// How the assistant endpoints generate where a request does not say.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -149,8 +155,22 @@ fn assistant_params(wire: &AssistantOptions, defaults: &AssistantDefaults) -> Sa
         soft_max_tokens: Some(
             wire.soft_max_tokens.map_or(longest - longest / 4, |tokens| tokens as usize),
         ),
+        repetition_detection: wire
+            .repetition_detection
+            .map_or(Some(ASSISTANT_REPETITION), repetition_detection),
         ..SamplingParams::default()
     }
+}
+
+/// What is off on the wire is absent further in, and a smallest pattern of 0 tokens has 1.
+fn repetition_detection(wire: WireRepetition) -> Option<RepetitionDetection> {
+    let WireRepetition { max_pattern_size, min_pattern_size, min_count } = wire;
+    let min_pattern_size = min_pattern_size.max(1);
+    (max_pattern_size > 0).then_some(RepetitionDetection {
+        max_pattern_size,
+        min_pattern_size,
+        min_count,
+    })
 }
 
 pub(crate) fn chat_request(
@@ -234,6 +254,7 @@ fn openai_params(
         stop: sampling.stop.map(brisk_api::Stop::into_vec).unwrap_or_default(),
         max_tokens: max_tokens.map(|tokens| tokens as usize),
         soft_max_tokens: None,
+        repetition_detection: sampling.repetition_detection.and_then(repetition_detection),
         top_logprobs,
         ignore_eos: sampling.ignore_eos.unwrap_or(false),
     }
@@ -243,6 +264,7 @@ pub(crate) fn finish_reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
+        FinishReason::Repetition => "repetition",
     }
 }
 
@@ -332,6 +354,7 @@ mod tests {
             soft_max_tokens,
             ref stop,
             seed,
+            repetition_detection,
             ..
         } = got;
         let rest = SamplingParams {
@@ -345,6 +368,7 @@ mod tests {
             soft_max_tokens,
             stop: stop.clone(),
             seed,
+            repetition_detection,
             ..SamplingParams::default()
         };
         assert_eq!(got, rest, "{fields}");
@@ -370,6 +394,30 @@ mod tests {
         check(
             r#", "temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0.5, "repetition_penalty": 1, "no_repeat_ngram_size": 0"#,
             "t 2 k 0 p 1 m 0.5 r 1 n 0 max - soft 192",
+        );
+    }
+
+    /// The largest pattern, the smallest and the times that these fields make.
+    fn check_repetition(fields: &str, expected: Option<(u32, u32, u32)>) {
+        let body = format!(r#"{{"query": "q"{fields}}}"#);
+        let wire = QueryRequest::read(body.as_bytes()).unwrap().options;
+        let got = assistant_params(&wire, &AssistantDefaults::default()).repetition_detection;
+        let got = got.map(|it| (it.max_pattern_size, it.min_pattern_size, it.min_count));
+        assert_eq!(got, expected, "{fields}");
+    }
+
+    #[test]
+    fn an_assistants_reply_may_not_go_round_in_circles() {
+        let given = |fields: &str| format!(r#", "repetition_detection": {{{fields}}}"#);
+        check_repetition("", Some((64, 8, 8)));
+        check_repetition(r#", "repetition_detection": null"#, Some((64, 8, 8)));
+        check_repetition(r#", "speed_mode": true"#, Some((64, 8, 8)));
+        check_repetition(&given(""), None);
+        check_repetition(&given(r#""max_pattern_size": 0"#), None);
+        check_repetition(&given(r#""max_pattern_size": 5, "min_count": 3"#), Some((5, 1, 3)));
+        check_repetition(
+            &given(r#""max_pattern_size": 5, "min_pattern_size": 2, "min_count": 3"#),
+            Some((5, 2, 3)),
         );
     }
 

@@ -49,7 +49,6 @@ pub(crate) struct Metrics {
     saved_nanos: AtomicU64,
     /// Tokens and inference time of the replies that were generated for their own request.
     num_prompt_tokens: AtomicU64,
-    num_cached_tokens: AtomicU64,
     num_completion_tokens: AtomicU64,
     inference_nanos: AtomicU64,
     responses: Responses,
@@ -134,7 +133,6 @@ pub(crate) struct Totals {
     pub(crate) num_cancelled: u64,
     pub(crate) saved_s: f64,
     pub(crate) num_prompt_tokens: u64,
-    pub(crate) num_cached_tokens: u64,
     pub(crate) num_completion_tokens: u64,
     pub(crate) inference_s: f64,
 }
@@ -149,7 +147,6 @@ impl Default for Metrics {
             by_tier: Default::default(),
             saved_nanos: AtomicU64::new(0),
             num_prompt_tokens: AtomicU64::new(0),
-            num_cached_tokens: AtomicU64::new(0),
             num_completion_tokens: AtomicU64::new(0),
             inference_nanos: AtomicU64::new(0),
             responses: Responses::default(),
@@ -260,7 +257,6 @@ impl Metrics {
             histograms.tokens_per_second.observe(speed);
         }
         add(&self.num_prompt_tokens, summary.num_prompt_tokens as u64);
-        add(&self.num_cached_tokens, summary.num_cached_tokens as u64);
         add(&self.num_completion_tokens, summary.num_completion_tokens as u64);
         add(&self.inference_nanos, (inference_s * 1e9) as u64);
     }
@@ -325,7 +321,6 @@ impl Metrics {
             num_cancelled: sum(&self.cancelled),
             saved_s: get(&self.saved_nanos) as f64 / 1e9,
             num_prompt_tokens: get(&self.num_prompt_tokens),
-            num_cached_tokens: get(&self.num_cached_tokens),
             num_completion_tokens: get(&self.num_completion_tokens),
             inference_s: get(&self.inference_nanos) as f64 / 1e9,
         }

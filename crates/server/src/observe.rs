@@ -214,7 +214,6 @@ impl Drop for LogLine {
             cache = cache.map(|cache| cache.status.name()),
             cache_tier = cache.and_then(|cache| cache.tier).map(tier_name),
             prompt_tokens = facts.num_prompt_tokens,
-            cached_tokens = facts.num_cached_tokens,
             completion_tokens = facts.num_completion_tokens,
             ttft_ms = timings.time_to_first_token_ms,
             cache_lookup_ms = of(timings.cache_lookup_ms),

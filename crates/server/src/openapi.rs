@@ -208,6 +208,7 @@ mod tests {
             "max_tokens",
             "max_completion_tokens",
             "ignore_eos",
+            "repetition_detection",
             "echo",
             "cache_control",
             "query",

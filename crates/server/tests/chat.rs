@@ -249,20 +249,56 @@ async fn completion_logprobs_run_in_parallel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_prefix_cache_shows_in_the_usage() {
+async fn a_reply_that_repeats_itself_ends_and_is_kept_so() {
+    let server = Server::start_keeping(config()).await;
+    // After everything comes `b`.
+    let mut body = json!({
+        "messages": [{"role": "user", "content": "a"}], "temperature": 0, "max_tokens": 9,
+        "logit_bias": {"98": 100}, "repetition_detection": {"max_pattern_size": 2, "min_count": 3},
+    });
+    for cache in ["miss", "hit"] {
+        let reply = server.client.post("/v1/chat/completions", &body.to_string()).await;
+        assert_eq!(reply.header("x-brisk-cache"), Some(cache));
+        let choice = reply.json()["choices"][0].clone();
+        assert_eq!(choice["message"]["content"], "bbb");
+        assert_eq!(choice["finish_reason"], "repetition");
+    }
+    body["stream"] = json!(true);
+    let reply = server.client.post("/v1/chat/completions", &body.to_string()).await;
+    assert!(reply.body.contains(r#""finish_reason":"repetition""#), "{}", reply.body);
+    let metrics = server.client.get("/metrics").await.body;
+    let count =
+        "vllm:request_success_total{model_name=\"alphabet\",finished_reason=\"repetition\"} 1\n";
+    assert!(metrics.contains(count), "{metrics}");
+    // Another way to look for repetitions is another request, and none is the plain reply.
+    body["stream"] = json!(false);
+    for (detection, text) in
+        [(json!({"max_pattern_size": 2, "min_count": 4}), "bbbb"), (json!({}), "bbbbbbbbb")]
+    {
+        body["repetition_detection"] = detection;
+        let reply = server.client.post("/v1/chat/completions", &body.to_string()).await;
+        assert_eq!(reply.header("x-brisk-cache"), Some("miss"));
+        assert_eq!(reply.json()["choices"][0]["message"]["content"], text);
+    }
+}
+
+/// There is no prefix cache: no figure may speak of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_prompt_is_computed_whole() {
     let server = Server::start(config());
     let body = json!({"prompt": "m".repeat(100), "temperature": 0, "max_tokens": 1}).to_string();
-    let cached = async || {
-        server.client.post("/v1/completions", &body).await.json()["usage"]["prompt_tokens_details"]
-            ["cached_tokens"]
-            .as_u64()
-    };
-    assert_eq!(cached().await, Some(0));
-    let second = cached().await;
+    for _ in 0..2 {
+        let reply = server.client.post("/v1/completions", &body).await.json();
+        assert_eq!(reply["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+        let timings = &reply["timings"];
+        assert_eq!((&timings["cache_n"], &timings["prompt_n"]), (&json!(0), &json!(100)));
+    }
     let metrics = server.client.get("/metrics").await.body;
-    let hits =
-        format!("vllm:prefix_cache_hits_total{{model_name=\"alphabet\"}} {}\n", second.unwrap());
-    assert!(metrics.contains(&hits), "{second:?} {metrics}");
+    assert!(
+        metrics.contains("vllm:prompt_tokens_total{model_name=\"alphabet\"} 200\n"),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("prefix"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

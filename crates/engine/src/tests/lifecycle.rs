@@ -11,7 +11,7 @@ use crate::{
     config::EngineConfig,
     core::Pass,
     error::GenerationError,
-    params::{FinishReason, GenerationRequest},
+    params::{FinishReason, GenerationRequest, RepetitionDetection},
     sentence::ends_sentence,
     stats::EngineStats,
 };
@@ -105,6 +105,33 @@ fn a_stop_text_ends_and_is_not_shown() {
     let seen = run_alone(request)[&0].clone();
     assert_eq!(Some(&*seen.text), whole.split(&stop).next());
     assert_eq!(seen.reason, Some(FinishReason::Stop));
+}
+
+#[test]
+fn a_choice_that_repeats_itself_ends_and_shows_all_of_it() {
+    let mut request = greedy(&prompt(4), 60);
+    request.params.logit_bias = vec![(FULL_STOP, 100.0)];
+    let plain = run_alone(request.clone())[&0].clone();
+    assert_eq!(plain.reason, Some(FinishReason::Length));
+    for (max_pattern_size, min_pattern_size, min_count, num_tokens) in
+        [(1, 1, 2, 2), (4, 3, 5, 15), (64, 30, 2, 60), (64, 31, 2, 60)]
+    {
+        request.params.repetition_detection =
+            Some(RepetitionDetection { max_pattern_size, min_pattern_size, min_count });
+        let seen = run_alone(request.clone())[&0].clone();
+        assert_eq!(seen.tokens, plain.tokens[..num_tokens]);
+        // What ends with the last token that was asked for has its length.
+        let is_early = num_tokens < 60;
+        let reason = if is_early { FinishReason::Repetition } else { FinishReason::Length };
+        assert_eq!(seen.reason, Some(reason));
+        assert_eq!(seen.text, ".".repeat(num_tokens));
+    }
+    // The prompt's own repetitions do not count.
+    let mut request = greedy(&[7; 100], 3);
+    request.params.repetition_detection =
+        Some(RepetitionDetection { max_pattern_size: 1, min_pattern_size: 1, min_count: 3 });
+    request.params.logit_bias = vec![(7, 100.0)];
+    assert_eq!(run_alone(request)[&0].tokens.len(), 3);
 }
 
 /// Runs a request that may end with a sentence, and compares with where its plain run first ends one.

@@ -29,7 +29,7 @@ pub(crate) fn render(metrics: &Metrics, sources: &Sources<'_>) -> String {
     let model = escape(sources.model);
     let mut page = Page { text: String::with_capacity(48 << 10), labels: String::new() };
     page.labels = format!("model_name=\"{model}\"");
-    engine(&mut page, metrics, &sources.engine);
+    engine(&mut page, &sources.engine);
     vllm_histograms(&mut page, metrics);
     requests(&mut page, metrics);
     response_cache(&mut page, metrics, &sources.cache.clone().unwrap_or_default());
@@ -46,7 +46,7 @@ pub(crate) fn render(metrics: &Metrics, sources: &Sources<'_>) -> String {
     page.text
 }
 
-fn engine(page: &mut Page, metrics: &Metrics, stats: &EngineStats) {
+fn engine(page: &mut Page, stats: &EngineStats) {
     let usage = stats.num_blocks_used as f64 / stats.num_blocks.max(1) as f64;
     let waiting = "Requests waiting for their first step.";
     page.gauge("vllm:num_requests_running", "Sequences being worked on.", stats.num_running);
@@ -57,16 +57,12 @@ fn engine(page: &mut Page, metrics: &Metrics, stats: &EngineStats) {
     page.counter("vllm:generation_tokens_total", "Tokens generated.", generated);
     let preempted = "Sequences put back for want of KV blocks.";
     page.counter("vllm:num_preemptions_total", preempted, stats.num_preemptions);
-    let totals = metrics.totals();
-    let queries = "Prompt tokens looked up in the prefix cache.";
-    page.counter("vllm:prefix_cache_queries_total", queries, totals.num_prompt_tokens);
-    let hits = "Prompt tokens found in the prefix cache.";
-    page.counter("vllm:prefix_cache_hits_total", hits, totals.num_cached_tokens);
     let name = "vllm:request_success_total";
     page.family(name, "counter", "Ended choices by reason (abort and error: requests).");
     for (reason, value) in [
         ("stop", stats.num_finished_stop),
         ("length", stats.num_finished_length),
+        ("repetition", stats.num_finished_repetition),
         ("abort", stats.num_cancelled),
         ("error", stats.num_failed),
     ] {
@@ -364,16 +360,16 @@ mod tests {
             decode_ms: 700.0,
             time_to_first_token_ms: 303.0,
         };
-        let (num_prompt_tokens, num_cached_tokens, num_completion_tokens) = (100, 32, 50);
+        let (num_prompt_tokens, num_completion_tokens) = (100, 50);
         for status in CacheStatus::ALL {
             let is_counted = matches!(status, CacheStatus::Miss | CacheStatus::Bypass);
             let summary = ReplySummary {
                 num_prompt_tokens,
-                num_cached_tokens,
                 num_completion_tokens,
                 is_counted,
                 is_turn_kept: None,
                 timings,
+                ..ReplySummary::default()
             };
             let tier = status.is_hit().then_some(Tier::Redis);
             let saved = Duration::from_millis(if status.is_hit() { 1500 } else { 0 });
@@ -395,8 +391,6 @@ mod tests {
                 "vllm:request_prefill_time_seconds_count{model_name=\"m\"} 2",
                 "inference_duration_seconds_sum{model_name=\"m\"} 2",
                 "tokens_per_second_sum{model_name=\"m\"} 100",
-                "vllm:prefix_cache_queries_total{model_name=\"m\"} 200",
-                "vllm:prefix_cache_hits_total{model_name=\"m\"} 64",
                 "brisk_phase_duration_seconds_count{model_name=\"m\",phase=\"cache_lookup\"} 4",
                 "brisk_phase_duration_seconds_count{model_name=\"m\",phase=\"tokenize\"} 2",
                 "brisk_phase_duration_seconds_sum{model_name=\"m\",phase=\"cache_lookup\"} 0.00008",

@@ -139,8 +139,6 @@ struct TimeReport {
 struct Tokens {
     /// Prompt tokens.
     prompt: u64,
-    /// Prompt tokens that the prefix cache held.
-    prompt_cached: u64,
     /// Tokens generated.
     completion: u64,
     /// Seconds of prefill and decode, summed over requests.
@@ -258,7 +256,6 @@ impl Performance {
             },
             tokens: Tokens {
                 prompt: totals.num_prompt_tokens,
-                prompt_cached: totals.num_cached_tokens,
                 completion: totals.num_completion_tokens,
                 inference_s: rounded(totals.inference_s),
                 per_second,
