@@ -20,7 +20,7 @@ from http_load import QUESTION, Brisk, at_once, brisk_version, commit, machine, 
 ARMS = {
     "`/v1/chat/completions`, greedy": ("/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}], "temperature": 0, "max_tokens": 64}),
     "`/api/query`": ("/api/query", {"query": QUESTION}),
-    "`/api/query`, another spelling": ("/api/query", {"query": QUESTION.upper().rstrip("?")}),
+    "`/api/query`, another spelling": ("/api/query", {"query": " " + QUESTION.replace(" ", "  ", 1)}),
     "`GET /health/live`, the floor": ("/health/live", None),
 }
 CONNECTIONS = [1, 16]

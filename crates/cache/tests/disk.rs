@@ -66,7 +66,7 @@ async fn entries_outlive_a_restart() {
     clock.advance(Duration::from_secs(60));
     let hit = get(&cache, &key("a")).await.unwrap();
     assert_eq!((hit.age(), hit.tier), (Duration::from_secs(60), Tier::Disk));
-    assert_eq!(shown(get(&cache, &key("A.")).await), "Memory normal the answer to a");
+    assert_eq!(shown(get(&cache, &key(" a")).await), "Memory normal the answer to a");
     assert_eq!(shown(get(&cache, &key("c")).await), "miss");
     assert_eq!(shown(get(&cache, &key_of(tenant(1), "a")).await), "miss");
     assert_eq!(cache.stats().disk.num_exact_hits, 1);
@@ -475,14 +475,14 @@ async fn a_removal_that_the_file_did_not_take_is_an_error_until_it_does() {
 async fn a_bad_hit_of_the_file_alone_makes_its_slot_strict() {
     let (_folder, path) = filled().await;
     let cache = open(&path).await;
-    let spelled = key("A.");
+    let spelled = key(" a");
     assert!(cache.report_bad(Tenant::LOCAL, &key("a").slot).await.unwrap());
     cache.insert(entry(key("a"), "another answer"));
     assert_eq!(shown(get(&cache, &spelled).await), "miss");
     // Where nothing lay, nothing is remembered.
     assert!(!cache.report_bad(Tenant::LOCAL, &key("c").slot).await.unwrap());
     cache.insert(entry(key("c"), "value"));
-    assert_eq!(shown(get(&cache, &key("C.")).await), "Memory normal value");
+    assert_eq!(shown(get(&cache, &key(" c")).await), "Memory normal value");
 }
 
 #[tokio::test]

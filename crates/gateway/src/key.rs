@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Changes with the meaning of a field below or of a recording.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// What a key depends on beside the request.
 #[derive(Clone, Copy, Debug)]

@@ -213,7 +213,7 @@ fn chat() -> impl Strategy<Value = ChatRequest> {
     let role = || select(vec![Role::System, Role::User, Role::Assistant]);
     let message = |content| (role(), content).prop_map(|(role, content)| Message { role, content });
     // A prompt must not be empty; a message may be.
-    let messages = (message("[aAb1 ?]{1,3}"), vec(message("[aA?]{0,2}"), 0..3));
+    let messages = (message("([Ww]hy )?[aAb1 ?]{1,3}"), vec(message("[aA?]{0,2}"), 0..3));
     (messages, any::<bool>(), option::of(4..6_usize), options()).prop_map(
         |((first, mut messages), is_cleaned, default_max_tokens, options)| {
             messages.insert(0, first);

@@ -104,20 +104,21 @@ async fn spelling_does_not_matter_where_that_is_allowed() {
     };
     for (content, expected) in [
         ("What is a lease?", CacheStatus::Miss),
-        ("what is  a lease", CacheStatus::HitNormalized),
+        ("what is a lease？", CacheStatus::HitNormalized),
         ("What is a lease?", CacheStatus::Hit),
+        ("What is a lease", CacheStatus::Miss),
         ("What is a release?", CacheStatus::Miss),
         ("What is 1 lease?", CacheStatus::Miss),
-        ("what is 1 lease", CacheStatus::Miss),
+        ("what is 1 lease?", CacheStatus::Miss),
     ] {
         assert_eq!(fixture.ask(spelled(content)).await.unwrap().status, expected, "{content}");
     }
     let lease = fixture.ask(exactly("What is a lease?")).await.unwrap();
     assert_eq!(lease.status, CacheStatus::Hit);
-    let bad = fixture.ask(spelled("WHAT IS A LEASE")).await.unwrap();
+    let bad = fixture.ask(spelled(" what is a lease?")).await.unwrap();
     assert_eq!(bad.status, CacheStatus::HitNormalized);
     let slot = bad.key.unwrap();
-    let other = fixture.ask(exactly("WHAT IS A LEASE")).await.unwrap();
+    let other = fixture.ask(exactly(" what is a lease?")).await.unwrap();
     assert_eq!((other.status, other.key), (CacheStatus::Miss, bad.key));
     assert!(!fixture.gateway.cache_report_bad(Tenant::new([7; 32]), &slot).await.unwrap());
     assert!(fixture.gateway.cache_report_bad(Tenant::LOCAL, &slot).await.unwrap());
@@ -125,7 +126,7 @@ async fn spelling_does_not_matter_where_that_is_allowed() {
         let answer = fixture.ask(spelled("What is a lease?")).await.unwrap();
         assert_eq!(answer.status, expected);
     }
-    let other = fixture.ask(spelled("what is a lease")).await.unwrap();
+    let other = fixture.ask(spelled("what is a lease?")).await.unwrap();
     assert_eq!(other.status, CacheStatus::Miss);
 }
 

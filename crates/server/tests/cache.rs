@@ -32,8 +32,8 @@ async fn the_same_question_is_answered_once() {
     };
     check(json!({"query": "Who knows"}), "miss").await;
     check(json!({"query": "Who knows"}), "hit").await;
-    check(json!({"query": "who  KNOWS?"}), "hit-normalized").await;
-    check(json!({"query": "who knew"}), "miss").await;
+    check(json!({"query": "who  knows"}), "hit-normalized").await;
+    check(json!({"query": "Who knows?"}), "miss").await;
     // What is named and what is left out are the same, if they mean the same.
     check(json!({"query": "Who knows", "temperature": 0.8, "top_k": 50}), "hit").await;
     check(json!({"query": "Who knows", "temperature": 0.7}), "miss").await;
@@ -186,7 +186,7 @@ async fn kept_replies_are_listed_removed_reported_and_flushed() {
     let reported = client.post(&path, r#"{"reason": "that was she"}"#).await.json();
     assert_eq!(reported["done"], "reported");
     assert_eq!(ask(client, QUERY, &questions[0]).await, "miss");
-    assert_eq!(ask(client, QUERY, &json!({"query": "who is?"})).await, "miss");
+    assert_eq!(ask(client, QUERY, &json!({"query": "who  is"})).await, "miss");
     assert_eq!(client.post(&path, r#"{"reason": 1}"#).await.error(), "400 invalid_type reason");
     assert_eq!(client.request("POST", &path, "").await.error(), "415 not_json");
 

@@ -2,7 +2,7 @@
 
 use crate::alphabet;
 use crate::error::shortened;
-use crate::markup::{Markup, ends_generation, looks_reserved};
+use crate::markup::{Markup, ends_generation, marks_structure};
 use crate::merge::{Join, NO_TOKEN};
 use crate::pairs::Pairs;
 use crate::pieces::{Kind, Pieces};
@@ -60,16 +60,38 @@ pub(crate) struct Parts {
     pub(crate) strip_after: HashSet<TokenId>,
 }
 
-/// The kind of a token that the file calls user-defined.
-pub(crate) fn kind_of_added(piece: &str) -> Kind {
-    match piece {
-        _ if ends_generation(piece) => Kind::Control,
-        _ if looks_reserved(piece) => Kind::Marker,
-        // Matched as text, because the text has spaces where the piece has marks.
-        _ if piece.contains('▁') => Kind::Text,
-        _ => Kind::Added,
+/// What tells the kind of tokens that a file calls user-defined.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UserDefined {
+    /// `<s>` and `</s>` are tags of HTML, as in Gemma, which writes `<bos>` and `<eos>`.
+    pub(crate) strikes_through: bool,
+}
+
+impl UserDefined {
+    /// `is_user_defined` says it of a token by its name; the file gives `special` tokens a task by their
+    /// ids.
+    pub(crate) fn new(
+        is_user_defined: impl Fn(&str) -> bool,
+        special: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> UserDefined {
+        let has_no_task = !special.into_iter().any(|it| STRIKE_TAGS.contains(&it.as_ref()));
+        UserDefined { strikes_through: has_no_task && STRIKE_TAGS.into_iter().all(is_user_defined) }
+    }
+
+    pub(crate) fn kind(self, piece: &str) -> Kind {
+        match piece {
+            _ if self.strikes_through && STRIKE_TAGS.contains(&piece) => Kind::Added,
+            _ if ends_generation(piece) => Kind::Control,
+            _ if marks_structure(piece) => Kind::Marker,
+            // Matched as text, because the text has spaces where the piece has marks.
+            _ if piece.contains('▁') => Kind::Text,
+            _ => Kind::Added,
+        }
     }
 }
+
+/// Text struck through in HTML; in most families the names of BOS and EOS.
+const STRIKE_TAGS: [&str; 2] = ["<s>", "</s>"];
 
 /// The byte that `<0xHH>` names.
 pub(crate) fn byte_named(piece: &str) -> Option<u8> {

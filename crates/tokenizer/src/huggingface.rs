@@ -1,6 +1,6 @@
 //! Reads Hugging Face's `tokenizer.json` into the parts of a tokenizer.
 
-use crate::build::{Merges, ModelParts, Parts, Spelling, byte_named, kind_of_added};
+use crate::build::{Merges, ModelParts, Parts, Spelling, UserDefined, byte_named};
 use crate::charsmap::Charsmap;
 use crate::families::GPT_2;
 use crate::markup::ends_generation;
@@ -189,9 +189,13 @@ fn tokens(vocab: &Vocab, added: &[AddedToken], byte_fallback: bool) -> Result<To
         kinds[id as usize] = if is_byte { Kind::Byte } else { Kind::Text };
         token.clone_into(&mut tokens[id as usize]);
     }
+    let user_defined = UserDefined::new(
+        |name| added.iter().any(|token| !token.special && token.content == name),
+        added.iter().filter(|token| token.special).map(|token| &token.content),
+    );
     for token in added {
         let id = token.id as usize;
-        kinds[id] = if token.special { Kind::Control } else { kind_of_added(&token.content) };
+        kinds[id] = if token.special { Kind::Control } else { user_defined.kind(&token.content) };
         token.content.clone_into(&mut tokens[id]);
     }
     let strip_after = added.iter().filter(|token| token.rstrip).map(|token| token.id).collect();

@@ -59,7 +59,8 @@ impl Markup {
 }
 
 /// Whether a piece has the form in which families write structure: `<|name|>`, `[NAME]`, or one of the
-/// plain tags that mark turns, thoughts and tool calls.
+/// plain tags that mark turns, thoughts and tool calls. Narrow, for it also judges pieces that may be
+/// ordinary text.
 pub(crate) fn looks_reserved(piece: &str) -> bool {
     const TAGS: [&str; 10] = [
         "think",
@@ -75,18 +76,112 @@ pub(crate) fn looks_reserved(piece: &str) -> bool {
     ];
     const NAMES: [&str; 8] =
         ["<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "_<EOT>"];
-    if let Some(inner) = piece.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+    if let Some(inner) = within(piece, '<', '>') {
         let barred = |bar| inner.len() >= 2 && inner.starts_with(bar) && inner.ends_with(bar);
         let tag = inner.strip_prefix('/').unwrap_or(inner);
         return barred('|') || barred('｜') || TAGS.contains(&tag) || NAMES.contains(&piece);
     }
-    if let Some(inner) = piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(inner) = within(piece, '[', ']') {
         let inner = inner.strip_prefix('/').unwrap_or(inner);
         let in_capitals = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         return inner.starts_with(|c: char| c.is_ascii_uppercase())
             && inner.chars().all(in_capitals);
     }
     NAMES.contains(&piece)
+}
+
+/// Whether a user-defined piece marks structure all the same. Somebody gave it a token of its own, so a
+/// tag is taken for structure unless it reads like a tag of HTML: one lower-case word, and none of the
+/// words for turns, thoughts, tools and places of images. Wrong here costs a tag its token; wrong the other
+/// way lets users write the model's own marks.
+pub(crate) fn marks_structure(piece: &str) -> bool {
+    const WORDS: [&str; 57] = [
+        "action",
+        "answer",
+        "args",
+        "assistant",
+        "audio",
+        "bos",
+        "bot",
+        "call",
+        "calls",
+        "cls",
+        "context",
+        "developer",
+        "end",
+        "eod",
+        "eom",
+        "eop",
+        "eos",
+        "eot",
+        "eou",
+        "function",
+        "functions",
+        "human",
+        "image",
+        "mask",
+        "model",
+        "observation",
+        "pad",
+        "parameter",
+        "parameters",
+        "placeholder",
+        "plan",
+        "reasoning",
+        "reflection",
+        "reserved",
+        "response",
+        "result",
+        "results",
+        "role",
+        "scratchpad",
+        "sep",
+        "sop",
+        "sos",
+        "special",
+        "speech",
+        "start",
+        "system",
+        "think",
+        "thinking",
+        "thought",
+        "thoughts",
+        "tool",
+        "tools",
+        "turn",
+        "unk",
+        "unused",
+        "user",
+        "video",
+    ];
+    // Names of MiniMax, which have brackets the other way round.
+    const ODD: [&str; 3] = ["]~b]", "]~!b[", "[e~["];
+    let has_bar = |inner: &str| {
+        let bars = ['|', '｜'];
+        inner.len() >= 2 && (inner.starts_with(bars) || inner.ends_with(bars))
+    };
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ':' | '.' | '▁');
+    if looks_reserved(piece) || ODD.contains(&piece) {
+        return true;
+    }
+    if let Some(inner) = within(piece, '<', '>') {
+        let name = inner.strip_prefix('/').unwrap_or(inner);
+        let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let is_word = word.bytes().all(|byte| byte.is_ascii_lowercase());
+        return has_bar(inner)
+            || (!word.is_empty()
+                && name.chars().all(is_name)
+                && (!is_word || WORDS.contains(&word)));
+    }
+    let inner = within(piece, '[', ']').map(|inner| inner.strip_prefix('/').unwrap_or(inner));
+    inner.is_some_and(|inner| {
+        let num_capitals = inner.chars().filter(char::is_ascii_uppercase).count();
+        has_bar(inner) || (num_capitals >= 2 && inner.chars().all(is_name))
+    })
+}
+
+fn within(piece: &str, open: char, close: char) -> Option<&str> {
+    piece.strip_prefix(open)?.strip_suffix(close)
 }
 
 /// Whether a token of this name ends the reply, by the names families use.
@@ -134,8 +229,58 @@ mod tests {
         ] {
             assert!(looks_reserved(piece), "{piece}");
         }
-        for piece in ["<|>", "<h1>", "</table>", "    ", "[a]", "[]", "[1]", "ø", "<", "I"] {
+        for piece in ["<|>", "<h1>", "</table>", "    ", "[a]", "[]", "[1]", "ø", "<", "I", "<T>"]
+        {
             assert!(!looks_reserved(piece), "{piece}");
+        }
+    }
+
+    /// A row is a piece that some family's files call user-defined.
+    #[test]
+    fn a_user_defined_piece_is_text_unless_its_name_is_a_function() {
+        for (family, pieces) in [
+            (
+                "Qwen",
+                "<think> </think> <tool_call> <tool_response> <|fim_prefix|> <|file_sep|> <tts_pad>",
+            ),
+            (
+                "Gemma 3",
+                "<start_of_turn> <start_of_image> <end_of_image> <image_soft_token> <unused12>",
+            ),
+            (
+                "Gemma 4",
+                "<|turn> <turn|> <|channel> <channel|> <|think|> <|tool_call> <tool|> <|\"|>",
+            ),
+            ("Phi", "<|assistant|> <|end|> </s>"),
+            ("DeepSeek", "<｜User｜> <｜tool▁calls▁begin｜> <｜▁pad▁｜> [PAD100015]"),
+            ("GLM", "[gMASK] [sMASK] <sop> <eop> <arg_key> </arg_value> <|observation|>"),
+            ("Mistral", "[INST] [/THINK] [TOOL_CALLS] [IMG] <SPECIAL_20>"),
+            ("EXAONE", "[|user|] [|endofturn|] <thought> [BOS]"),
+            ("Seed", "<seed:bos> <seed:think> <seed:tool_call>"),
+            ("MiniMax", "]~b] [e~[ <minimax:tool_call> <begin_of_image>"),
+            ("Command", "<BOS_TOKEN> <PAD> <|START_THINKING|>"),
+            ("StarCoder", "<fim_prefix> <gh_stars> <jupyter_start>"),
+            ("Hunyuan, Nemotron, others", "<answer> <TOOLCALL> <extra_id_0> <image> <video> <pad>"),
+        ] {
+            for piece in pieces.split(' ') {
+                assert!(marks_structure(piece), "{family}: {piece}");
+            }
+        }
+        for (family, pieces) in [
+            (
+                "Gemma",
+                "<table> </caption> <h1> </h6> <blockquote> <strong> <b> <i> <u> <sub> <code>",
+            ),
+            ("Gemma", "<bbox> </bbox> <img> <iframe> [multimodal] \n\n \t"),
+            ("DeepSeek", "ø ö À"),
+            ("others", "<br> <p> <> </> <|> [a] [1] [] [x] :) /nothink |||EMAIL_ADDRESS||| 0x ©"),
+        ] {
+            for piece in pieces.split(' ') {
+                assert!(!marks_structure(piece), "{family}: {piece}");
+            }
+        }
+        for piece in ["  ", "\n\n", "\t\t", "<a b>", "< s >"] {
+            assert!(!marks_structure(piece), "{piece:?}");
         }
     }
 }

@@ -22,6 +22,14 @@ pub(crate) enum Kind {
     Unused,
 }
 
+impl Kind {
+    /// Whether a user-defined token that begins a sequence or ends a reply is to be kept from users.
+    /// White space is not: they would have none.
+    pub(crate) fn can_be_reserved(self, token: &str) -> bool {
+        matches!(self, Kind::Added | Kind::Marker) && !token.trim().is_empty()
+    }
+}
+
 /// A place in the table of pieces.
 #[derive(Clone, Copy)]
 struct Slot {
@@ -134,6 +142,10 @@ impl Pieces {
     /// The kind of `id`; [`Kind::Unused`] outside the vocabulary.
     pub(crate) fn kind(&self, id: TokenId) -> Kind {
         self.kinds.get(id as usize).copied().unwrap_or(Kind::Unused)
+    }
+
+    pub(crate) fn set_kind(&mut self, id: TokenId, kind: Kind) {
+        self.kinds[id as usize] = kind;
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = TokenId> + use<> {

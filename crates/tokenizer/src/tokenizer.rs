@@ -70,6 +70,13 @@ impl Tokenizer {
         let eos = config.eos_token.as_ref().map(|token| id("eos_token", token)).transpose()?;
         self.bos = bos.or(self.bos);
         self.eos = eos.or(self.eos);
+        for id in bos.into_iter().chain(eos) {
+            // `tokenizer.json` may call them user-defined; users may not write them all the same.
+            if self.pieces.kind(id).can_be_reserved(&self.token_text(id)) {
+                self.pieces.set_kind(id, Kind::Control);
+                self.markup = Markup::new(&self.pieces)?;
+            }
+        }
         self.add_bos = config.add_bos_token.unwrap_or(self.add_bos) && self.bos.is_some();
         if let Some(eos) = eos {
             self.add_end_of_generation(eos);

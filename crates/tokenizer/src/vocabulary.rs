@@ -1,6 +1,6 @@
 //! The data a tokenizer is made of, as a GGUF file states it.
 
-use crate::build::{Merges, ModelParts, Parts, Spelling, byte_named, kind_of_added};
+use crate::build::{Merges, ModelParts, Parts, Spelling, UserDefined, byte_named};
 use crate::charsmap::Charsmap;
 use crate::error::shortened;
 use crate::families::family;
@@ -71,9 +71,10 @@ impl Vocabulary {
                 end_of_generation.push(id);
             }
         }
-        // A file may call BOS and EOS normal text; users may not write them all the same.
+        // A file may call BOS and EOS text; users may not write them all the same.
         for id in end_of_generation.iter().copied().chain(self.bos) {
-            if looks_reserved(&self.tokens[id as usize]) {
+            let (kind, token) = (kinds[id as usize], &self.tokens[id as usize]);
+            if kind.can_be_reserved(token) || looks_reserved(token) {
                 kinds[id as usize] = Kind::Control;
             }
         }
@@ -177,14 +178,20 @@ impl Vocabulary {
             };
             return self.tokens.iter().map(by_form).collect();
         }
+        let typed = || self.tokens.iter().zip(&self.token_types);
+        let has_task = [self.bos, self.eos, self.eot, self.eom, self.unk, self.pad];
+        let user_defined = UserDefined::new(
+            |name| typed().any(|(token, &kind)| kind == 4 && token == name),
+            has_task.into_iter().flatten().map(|id| &self.tokens[id as usize]),
+        );
         let by_type = |(token, kind): (&String, &i32)| match kind {
             2 | 3 => Kind::Control,
-            4 => kind_of_added(token),
+            4 => user_defined.kind(token),
             5 => Kind::Unused,
             6 => Kind::Byte,
             _ => Kind::Text,
         };
-        self.tokens.iter().zip(&self.token_types).map(by_type).collect()
+        typed().map(by_type).collect()
     }
 
     fn writes_marks(&self) -> bool {

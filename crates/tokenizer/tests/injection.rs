@@ -9,7 +9,20 @@ use brisk_tokenizer::{
 };
 use support::{FAMILIES, tiny, tokenizer};
 
-const MARKUP: [&str; 24] = [
+/// What files call user-defined though it steers the model.
+const MARKERS: [&str; 9] = [
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "<|turn>",
+    "<turn|>",
+    "<arg_key>",
+    "[|user|]",
+    "[gMASK]",
+    "<seed:think>",
+];
+
+const MARKUP: [&str; 30] = [
     "<|im_end|>\n<|im_start|>system",
     "<|eot_id|>",
     "<|start_header_id|>",
@@ -34,6 +47,12 @@ const MARKUP: [&str; 24] = [
     "<|system|>",
     "<|endoftext|>",
     "<｜end▁of▁sentence｜>",
+    "<|turn>",
+    "<turn|>",
+    "<arg_key>",
+    "[|user|]",
+    "[gMASK]",
+    "<seed:think>",
 ];
 
 /// A vocabulary with a token for each of `MARKUP`, and pieces that would build them by merging.
@@ -42,7 +61,7 @@ fn every_token() -> Tokenizer {
     let names: Vec<&str> = names.iter().map(|name| name.trim_end_matches("system")).collect();
     let mut vocabulary: Vocabulary = tiny(&names);
     for (name, kind) in names.iter().zip(&mut vocabulary.token_types[256..]) {
-        if name.contains("think") || name.contains("tool") {
+        if MARKERS.contains(name) {
             *kind = 4;
         }
     }
@@ -65,7 +84,7 @@ fn hostile_texts() -> Vec<String> {
 }
 
 fn controls(tokenizer: &Tokenizer, ids: &[TokenId]) -> Vec<TokenId> {
-    let markers = ["<think>", "</think>", "<tool_call>"].map(|name| tokenizer.token_id(name));
+    let markers = MARKERS.map(|name| tokenizer.token_id(name));
     let is_special = |&id: &TokenId| tokenizer.is_control(id) || markers.contains(&Some(id));
     ids.iter().copied().filter(is_special).collect()
 }
