@@ -6,6 +6,7 @@ use std::{
 };
 
 use brisk_engine::{EngineHandle, GenerationError, GenerationRequest, SamplingParams, SubmitError};
+use brisk_tokenizer::LocalTime;
 
 use crate::{
     cleaning::Cleaner,
@@ -23,6 +24,8 @@ const HOLD_BACK_TOKENS: usize = 32;
 pub(crate) struct Job {
     pub(crate) engine: EngineHandle,
     pub(crate) preparing: Arc<Workplaces>,
+    /// The moment that the chat template dates its prompt with.
+    pub(crate) now: LocalTime,
     pub(crate) input: Input,
     pub(crate) params: SamplingParams,
     pub(crate) num_choices: usize,
@@ -68,7 +71,7 @@ impl Job {
         let engine = &self.engine;
         let prompts = match &self.input {
             Input::Chat { messages, .. } => {
-                vec![chat_prompt(&self.preparing, engine, Arc::clone(messages)).await?]
+                vec![chat_prompt(&self.preparing, engine, Arc::clone(messages), self.now).await?]
             }
             Input::Raw { prompts, echo } => {
                 let (prompts, max_tokens) = (Arc::clone(prompts), self.max_prompt_tokens);

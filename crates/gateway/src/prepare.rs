@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use brisk_engine::{EngineHandle, SubmitError};
-use brisk_tokenizer::{ChatMessage, Specials, TemplateError, TokenId};
+use brisk_tokenizer::{ChatMessage, LocalTime, Specials, TemplateError, TokenId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
@@ -92,6 +92,7 @@ pub(crate) async fn chat_prompt(
     places: &Workplaces,
     engine: &EngineHandle,
     messages: Arc<Vec<Message>>,
+    now: LocalTime,
 ) -> Result<Prepared, GatewayError> {
     let (engine, max_waiting) = (engine.clone(), engine.config().max_queued_requests);
     on_worker(places, max_waiting, move || {
@@ -100,7 +101,7 @@ pub(crate) async fn chat_prompt(
             .map(|message| ChatMessage::new(message.role.name(), message.content))
             .collect();
         let tokenizer = engine.tokenizer();
-        let rendered = engine.chat_template().render(&messages, tokenizer, true);
+        let rendered = engine.chat_template().render_at(&messages, tokenizer, true, now);
         let rendered = rendered.map_err(|error| template_error(&error))?;
         Ok(Prepared { tokens: tokenizer.encode_prompt(&rendered), echo: None })
     })

@@ -30,9 +30,6 @@ use prompt::Hidden;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Dates by more formats are not followed; templates have one or two.
-const MAX_DATES: usize = 4;
-
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatMessage {
@@ -126,14 +123,8 @@ impl ChatTemplate {
     #[must_use]
     pub fn dates_at(&self, now: &LocalTime) -> Option<String> {
         let formats = self.engine.needs().date_formats.as_ref()?;
-        let written = |time: &LocalTime| {
-            let dates = formats.iter().map(|format| date::strftime(format, time).ok());
-            // No date has a NUL in it.
-            Some(dates.collect::<Option<Vec<_>>>()?.join("\0"))
-        };
-        let [start, later] = now.of_day();
-        (formats.len() <= MAX_DATES && written(&start) == written(&later))
-            .then_some(written(now))?
+        let dates = formats.iter().map(|format| date::strftime(format, now).ok());
+        Some(dates.collect::<Option<Vec<_>>>()?.join("\0"))
     }
 
     /// Writes `messages` as a prompt; `add_generation_prompt` opens the assistant's turn at its end.

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Text,
     /// A file.
     Path,
+    /// A file, or a name that stands for one.
+    PathOrName,
     /// Words, separated by commas in the environment; secret ones are never shown.
     List { secret: bool },
     /// A whole number.
@@ -195,6 +197,18 @@ pub(crate) const KV_CACHE_TYPE: Setting = Setting {
           long contexts and changes replies a little.",
 };
 
+pub(crate) const CHAT_TEMPLATE: Setting = Setting {
+    name: "chat_template",
+    aliases: &[],
+    env_aliases: &[],
+    kind: Kind::PathOrName,
+    default: DefaultValue::None("the model's own, or one that fits its control tokens"),
+    group: Group::Engine,
+    doc: "Chat template in place of the model's own: a file (Jinja, or JSON with the key \
+          \"chat_template\"), the name of another one in the model file (such as \"tool_use\"), or one that \
+          is built in: llama-3, chatml, gemma, phi-3, mistral, zephyr, llama-2, plain.",
+};
+
 pub(crate) const HOST: Setting = Setting {
     name: "host",
     aliases: &[],
@@ -329,7 +343,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// Every setting, in the order of the reference page.
-pub(crate) const ALL: [&Setting; 42] = [
+pub(crate) const ALL: [&Setting; 43] = [
     &MODEL,
     &MODEL_NAME,
     &THREADS,
@@ -340,6 +354,7 @@ pub(crate) const ALL: [&Setting; 42] = [
     &MAX_QUEUED_REQUESTS,
     &KV_CACHE_BYTES,
     &KV_CACHE_TYPE,
+    &CHAT_TEMPLATE,
     &HOST,
     &PORT,
     &API_KEYS,
@@ -427,6 +442,7 @@ impl Kind {
         match self {
             Self::Text => "TEXT",
             Self::Path => "FILE",
+            Self::PathOrName => "FILE|NAME",
             Self::List { secret: true } => "KEY",
             Self::List { secret: false } => "NAME",
             Self::Number { .. } => "N",

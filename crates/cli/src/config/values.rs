@@ -22,7 +22,7 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
     let text = texts.last().map(|it| it.trim()).unwrap_or_default();
     let within = |value: Option<u64>, min, max| value.filter(|it| (min..=max).contains(it));
     match kind {
-        Kind::Text | Kind::Path => {
+        Kind::Text | Kind::Path | Kind::PathOrName => {
             if text.is_empty() || text.chars().any(char::is_control) {
                 return Err("a text that is not empty".to_owned());
             }

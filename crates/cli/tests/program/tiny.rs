@@ -49,6 +49,11 @@ fn random(count: usize, scale: f32, seed: &mut u64) -> Vec<u8> {
 
 /// Writes the model to `path`.
 pub(crate) fn write(path: &Path) {
+    write_with(path, &[("tokenizer.chat_template", TEMPLATE)]);
+}
+
+/// Writes the model to `path` with these texts beside its own.
+pub(crate) fn write_with(path: &Path, texts: &[(&str, &str)]) {
     let mut writer = GgufWriter::new();
     let text = |it: &str| Value::String(it.to_owned());
     let size = |it: usize| Value::U32(it as u32);
@@ -72,9 +77,9 @@ pub(crate) fn write(path: &Path) {
         ("tokenizer.ggml.bos_token_id", size(256)),
         ("tokenizer.ggml.eos_token_id", size(257)),
         ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
-        ("tokenizer.chat_template", text(TEMPLATE)),
     ];
-    for (key, value) in keys {
+    let texts = texts.iter().map(|&(key, value)| (key, text(value)));
+    for (key, value) in keys.into_iter().chain(texts) {
         writer.add_metadata(key, value).unwrap();
     }
 

@@ -44,15 +44,18 @@ impl LocalTime {
     fn of(time: &ZonedDateTime) -> LocalTime {
         LocalTime { clock: time.datetime(), unix_seconds: time.timestamp().as_second() }
     }
+}
 
-    /// The first and a later moment of the same day, which differ in everything that a clock shows.
-    pub(super) fn of_day(self) -> [LocalTime; 2] {
-        let at = |hour, minute, second, microsecond, unix_seconds| LocalTime {
-            clock: self.clock.date().at(hour, minute, second, microsecond * 1000),
-            unix_seconds,
-        };
-        [at(0, 0, 0, 0, 0), at(13, 35, 47, 123_456, 1)]
-    }
+/// Whether a date by `format` is the same all day long.
+pub(super) fn is_of_the_day(format: &str) -> bool {
+    // They differ in everything that a clock shows.
+    let moment = |hour, minute, second, microsecond, unix_seconds| LocalTime {
+        clock: jiff::civil::date(2024, 2, 29).at(hour, minute, second, microsecond * 1000),
+        unix_seconds,
+    };
+    let [night, day] = [moment(0, 0, 0, 0, 0), moment(13, 35, 47, 123_456, 1)]
+        .map(|moment| strftime(format, &moment).ok());
+    night.is_some() && night == day
 }
 
 /// `time` by a format of Python's `strftime`.

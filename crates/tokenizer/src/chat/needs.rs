@@ -3,7 +3,7 @@
 //! A branch that no conversation took yet may name a filter that does not exist, and a kept reply has
 //! to know the dates in its prompt without rendering it. Both stand in the instructions.
 
-use super::{budget, rewrite::Program};
+use super::{budget, date, rewrite::Program};
 use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, State};
@@ -21,9 +21,12 @@ const MAX_MISSING: usize = 16;
 pub(super) struct Needs {
     /// What nobody has, such as `filter "shout" (line 3)`.
     pub(super) missing: Vec<String>,
-    /// The formats of all dates; `None` where one is computed.
+    /// The formats of all dates; `None` where one is computed or shows the time of day.
     pub(super) date_formats: Option<BTreeSet<String>>,
 }
+
+/// Dates by more formats are not followed; templates have one or two.
+const MAX_DATES: usize = 4;
 
 impl Needs {
     pub(super) fn of(program: &Program<'_>, environment: &Environment<'_>) -> Needs {
@@ -55,6 +58,9 @@ impl Needs {
                 all
             });
         }
+        needs.date_formats = needs.date_formats.filter(|formats| {
+            formats.len() <= MAX_DATES && formats.iter().all(|format| date::is_of_the_day(format))
+        });
         needs
     }
 }

@@ -4,7 +4,7 @@ use super::{ChatMessage, ChatTemplate, LocalTime, Options};
 use crate::{TemplateError, Tokenizer};
 use serde_json::{Value, json};
 
-/// Roles and whether the template calls for them; the first is what every template must write.
+/// Names, and roles with what they say. The first is what every template must write.
 const SAMPLES: [(&str, &[(&str, &str)]); 4] = [
     ("a question", &[("user", "Hi")]),
     ("a system message and a question", &[("system", "Be brief."), ("user", "Hi")]),
@@ -18,8 +18,8 @@ const SAMPLES: [(&str, &[(&str, &str)]); 4] = [
 /// What a template did with the sample conversations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateTrial {
-    /// How many were rendered, or refused in the template's own words.
-    pub num_good: usize,
+    /// How many were rendered.
+    pub num_rendered: usize,
     /// Those that the template refuses (`raise_exception`), with its words. Many refuse system messages.
     pub refused: Vec<(String, String)>,
     /// Those that fail for what the template does, with the reason.
@@ -51,11 +51,8 @@ impl ChatTemplate {
                     self.render_with(&messages, tokenizer, options).map(|_| ())
                 });
                 match rendered {
-                    Ok(()) => trial.num_good += 1,
-                    Err(TemplateError::Refused { message }) => {
-                        trial.num_good += 1;
-                        trial.refused.push((name, message));
-                    }
+                    Ok(()) => trial.num_rendered += 1,
+                    Err(TemplateError::Refused { message }) => trial.refused.push((name, message)),
                     Err(error) if at == 0 && tools.is_none() => return Err(error),
                     Err(error) => trial.failed.push((name, error)),
                 }
