@@ -15,12 +15,12 @@ use brisk_kernels::{Compute, Cpu};
 use brisk_model::{
     BLOCK_SIZE, BatchSequence, LoadOptions, LogitsWanted, Model, ModelConfig, load_tokenizer,
 };
-use brisk_tokenizer::{ChatTemplate, Tokenizer};
+use brisk_tokenizer::Tokenizer;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     config::{Config, show_bytes},
-    machine,
+    machine, template,
 };
 
 /// Context where nobody asks for another: models promise 128 Ki tokens and more, whose keys and
@@ -189,16 +189,17 @@ pub(crate) fn load(
     Ok(model)
 }
 
-/// Loads the weights and, at the same time, the tokenizer: that of a large vocabulary takes as long
-/// as the weights of a small model.
-pub(crate) fn load_with_tokenizer(
+/// Loads the weights and, at the same time, what `tokenizer` does: that of a large vocabulary takes as
+/// long as the weights of a small model.
+pub(crate) fn load_beside<T: Send>(
     config: &Config,
     opened: &Opened,
     compute: &Arc<Compute>,
     max_num_seqs: usize,
-) -> Result<((Tokenizer, ChatTemplate), Model)> {
+    tokenizer: impl FnOnce() -> Result<T> + Send,
+) -> Result<(T, Model)> {
     let (tokenizer, model) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| tokenizer_of(opened));
+        let tokenizer = scope.spawn(tokenizer);
         let model = load(config, opened, compute, max_num_seqs);
         (tokenizer.join(), model)
     });
@@ -223,7 +224,11 @@ pub(crate) fn start_engine(
 ) -> Result<EngineHandle> {
     let compute = compute(config)?;
     let ((tokenizer, template), mut model) =
-        load_with_tokenizer(config, opened, &compute, config.max_num_seqs)?;
+        load_beside(config, opened, &compute, config.max_num_seqs, || {
+            let tokenizer = tokenizer_of(opened)?;
+            let template = template::load(config, opened, &tokenizer)?;
+            Ok((tokenizer, template))
+        })?;
     if warm_up == WarmUp::Yes {
         compute_a_little(&mut model);
     }
@@ -257,8 +262,8 @@ fn compute_a_little(model: &mut Model) {
     model.forward(&[sequence], &mut Vec::new());
 }
 
-/// The tokenizer and the chat template of an open file.
-pub(crate) fn tokenizer_of(opened: &Opened) -> Result<(Tokenizer, ChatTemplate)> {
+/// The tokenizer of an open file.
+pub(crate) fn tokenizer_of(opened: &Opened) -> Result<Tokenizer> {
     load_tokenizer(&opened.file)
         .with_context(|| format!("loading the tokenizer of {}", opened.name))
 }

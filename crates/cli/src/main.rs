@@ -11,6 +11,7 @@ mod log_writer;
 mod logging;
 mod machine;
 mod output;
+mod template;
 
 use std::{io, process::ExitCode};
 

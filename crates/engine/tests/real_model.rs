@@ -10,7 +10,7 @@ use brisk_engine::{
 };
 use brisk_formats::GgufFile;
 use brisk_kernels::{Compute, Cpu};
-use brisk_model::{LoadOptions, Model, load_tokenizer};
+use brisk_model::{LoadOptions, Model, load_template, load_tokenizer};
 use safetensors::SafeTensors;
 
 /// Tokens of the reference's greedy continuation that are compared.
@@ -39,7 +39,8 @@ fn start(num_kv_cache_tokens: usize, config: EngineConfig) -> EngineHandle {
         available_bytes: None,
     };
     let model = Model::load(&file, &options, &mut |_, _| {}).unwrap();
-    let (tokenizer, template) = load_tokenizer(&file).unwrap();
+    let tokenizer = load_tokenizer(&file).unwrap();
+    let template = load_template(&file, &tokenizer, None).unwrap();
     let info = ModelInfo {
         name: "golden".to_owned(),
         description: "a llama with random weights".to_owned(),

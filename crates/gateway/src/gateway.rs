@@ -3,13 +3,13 @@
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use brisk_cache::{CacheConfig, CacheStats, Digest, EntryInfo, ResponseCache, Tenant};
 use brisk_engine::{ClientId, EngineHandle, EngineStats, ModelInfo};
 use brisk_storage::{FileError, is_same_file};
-use brisk_tokenizer::{ChatMessage, Specials};
+use brisk_tokenizer::{ChatMessage, LocalTime, Specials};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
@@ -91,7 +91,6 @@ struct Attached {
     since: SystemTime,
     /// Everything about the engine that a kept reply depends on.
     identity: Box<[u8]>,
-    clock_use: ClockUse,
     token_counts: Arc<TokenCounts>,
     /// Measured when a conversation needs it first.
     overhead: Arc<OnceLock<Overhead>>,
@@ -142,14 +141,15 @@ impl Gateway {
     /// Gives the gateway its engine. Only the first one counts.
     ///
     /// `identity` stands for the model's bytes and the arithmetic that runs them: replies are kept
-    /// under it, so two engines that may answer differently must not share one.
+    /// under it and the engine's chat template, so two engines that may answer differently must not
+    /// share one.
     pub fn attach(&self, engine: EngineHandle, identity: &[u8]) {
         let bounds = engine.config().queue_bounds();
+        let template = blake3::hash(engine.chat_template().source().as_bytes());
         let attached = Attached {
             preparing: Arc::new(Workplaces::new(self.config.max_preparing, bounds)),
             since: SystemTime::now(),
-            identity: identity.into(),
-            clock_use: ClockUse::of(engine.chat_template().source()),
+            identity: [identity, template.as_bytes()].concat().into(),
             token_counts: Arc::new(TokenCounts::default()),
             overhead: Arc::default(),
             handle: engine,
@@ -396,8 +396,15 @@ impl Gateway {
         let may_keep = is_reproducible || (cache.sampled && num_choices == 1);
         let max_prompt_tokens =
             self.config.max_contexts_per_request.saturating_mul(engine.model().max_model_len);
+        // One moment dates the prompt and the key, so that midnight never comes between them.
+        let now = LocalTime::now();
+        let dates = match &input {
+            Input::Chat { .. } => engine.chat_template().dates_at(&now),
+            Input::Raw { .. } => Some(String::new()),
+        };
         let job = Job {
             workshop: attached.workshop(tenant),
+            now,
             input,
             params,
             num_choices,
@@ -405,16 +412,11 @@ impl Gateway {
             max_prompt_tokens,
             deadline: deadline.map(|time| Deadline { started, time }),
         };
-        match &self.replies {
-            Some(replies)
-                if may_keep
-                    && (cache.read || cache.write)
-                    && attached.clock_use != ClockUse::Time =>
-            {
-                let day = (attached.clock_use == ClockUse::Day).then(today);
+        match (&self.replies, &dates) {
+            (Some(replies), Some(dates)) if may_keep && (cache.read || cache.write) => {
                 let identity = &attached.identity;
                 let is_normalized = cache.normalized;
-                let partition = Partition { tenant, identity, day, is_normalized };
+                let partition = Partition { tenant, identity, dates, is_normalized };
                 replies.answer(job, partition, cache, started).await
             }
             _ => {
@@ -494,28 +496,6 @@ fn prompt_budget(
     max_context_tokens.map_or(budget, |max| max.min(budget))
 }
 
-/// What a chat template writes of the clock into its prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ClockUse {
-    None,
-    /// The date: a reply holds for a day.
-    Day,
-    /// The time of day: a reply holds for no other request.
-    Time,
-}
-
-impl ClockUse {
-    fn of(template: &str) -> Self {
-        if !template.contains("strftime_now") {
-            Self::None
-        } else if ["%H", "%M", "%S"].iter().any(|format| template.contains(format)) {
-            Self::Time
-        } else {
-            Self::Day
-        }
-    }
-}
-
 /// What the chat template adds to the texts of a conversation.
 #[derive(Clone, Copy, Debug)]
 struct Overhead {
@@ -543,11 +523,6 @@ impl Overhead {
 
     /// For a template that refuses such conversations.
     const GUESS: Self = Self { per_message: 16, base: 16 };
-}
-
-/// Days since 1970 (UTC).
-fn today() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs() / 86_400)
 }
 
 /// A client's text, short enough to repeat.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use brisk_engine::{GenerationError, GenerationRequest, SamplingParams};
+use brisk_tokenizer::LocalTime;
 
 use crate::{
     cleaning::Cleaner,
@@ -22,6 +23,8 @@ const HOLD_BACK_TOKENS: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) workshop: Workshop,
+    /// The moment that the chat template dates its prompt with.
+    pub(crate) now: LocalTime,
     pub(crate) input: Input,
     pub(crate) params: SamplingParams,
     pub(crate) num_choices: usize,
@@ -68,7 +71,7 @@ impl Job {
         engine.check_queue(*client)?;
         let prompts = match &self.input {
             Input::Chat { messages, .. } => {
-                vec![chat_prompt(&self.workshop, Arc::clone(messages)).await?]
+                vec![chat_prompt(&self.workshop, Arc::clone(messages), self.now).await?]
             }
             Input::Raw { prompts, echo } => {
                 let (prompts, max_tokens) = (Arc::clone(prompts), self.max_prompt_tokens);

@@ -15,10 +15,10 @@ const SCHEMA_VERSION: u32 = 2;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partition<'a> {
     pub(crate) tenant: Tenant,
-    /// The model's bytes and the arithmetic that runs them.
+    /// The model's bytes, its chat template and the arithmetic that runs it.
     pub(crate) identity: &'a [u8],
-    /// The day, for a chat template that writes it into its prompts.
-    pub(crate) day: Option<u64>,
+    /// The dates that the chat template writes into its prompts now.
+    pub(crate) dates: &'a str,
     /// Whether requests that differ in the spelling of the last question may share an entry.
     pub(crate) is_normalized: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Partition<'a> {
 /// The key of a job. Defaults are filled in by now, so a parameter that is named and one that is
 /// left out are the same when they mean the same.
 pub(crate) fn key(job: &Job, partition: Partition<'_>) -> Key {
-    let Partition { tenant, identity, day, is_normalized } = partition;
+    let Partition { tenant, identity, dates, is_normalized } = partition;
     let mut hasher = KeyHasher::new(tenant, SCHEMA_VERSION);
     hasher.field("identity", identity);
     hasher.field("normalized", &[u8::from(is_normalized)]);
@@ -38,7 +38,7 @@ pub(crate) fn key(job: &Job, partition: Partition<'_>) -> Key {
     match &job.input {
         Input::Chat { messages, is_cleaned } => {
             hasher.field("chat", &[u8::from(*is_cleaned)]);
-            hasher.field("day", &optional(day));
+            hasher.field("dates", dates.as_bytes());
             hash_messages(&mut hasher, messages, is_normalized);
         }
         Input::Raw { prompts, echo } => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use brisk_engine::{ClientId, EngineHandle};
-use brisk_tokenizer::{ChatMessage, Specials, TemplateError, TokenId};
+use brisk_tokenizer::{ChatMessage, LocalTime, Specials, TemplateError, TokenId};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -55,6 +55,7 @@ impl Workshop {
 pub(crate) async fn chat_prompt(
     workshop: &Workshop,
     messages: Arc<Vec<Message>>,
+    now: LocalTime,
 ) -> Result<Prepared, GatewayError> {
     let work = move |engine: &EngineHandle| {
         let messages: Vec<_> = Arc::unwrap_or_clone(messages)
@@ -62,7 +63,7 @@ pub(crate) async fn chat_prompt(
             .map(|message| ChatMessage::new(message.role.name(), message.content))
             .collect();
         let tokenizer = engine.tokenizer();
-        let rendered = engine.chat_template().render(&messages, tokenizer, true);
+        let rendered = engine.chat_template().render_at(&messages, tokenizer, true, now);
         let rendered = rendered.map_err(|error| template_error(&error))?;
         Ok(Prepared { tokens: tokenizer.encode_prompt(&rendered), echo: None })
     };

@@ -273,32 +273,40 @@ impl ModelRunner for Indifferent {
 struct Keys {
     runtime: Runtime,
     gateway: Gateway,
-    /// With another identity of the model, and with another length of its context.
-    others: [Gateway; 2],
+    /// With another identity of the model, another length of its context, and another chat template.
+    others: [Gateway; 3],
+}
+
+const TEMPLATE: &str = "{% for message in messages %}{{ message.content }}{% endfor %}";
+
+fn gateway(runtime: &Runtime, max_model_len: usize, identity: &[u8], template: &str) -> Gateway {
+    let template = ChatTemplate::new(template, TemplateTokens::default()).unwrap();
+    let info = ModelInfo {
+        name: "alphabet".to_owned(),
+        description: "knows nothing".to_owned(),
+        max_model_len,
+        vocab_size: Indifferent.vocab_size(),
+    };
+    let config = EngineConfig::default();
+    let engine = Engine::start(Indifferent, tokenizer(), template, info, config);
+    let stores = StoreConfig { cache: Some(CacheConfig::default()), ..Default::default() };
+    let gateway = Gateway::open(GatewayConfig::default(), stores);
+    let gateway = runtime.block_on(gateway).unwrap();
+    gateway.attach(engine, identity);
+    gateway
 }
 
 impl Keys {
     fn new() -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let gateway = |max_model_len, identity: &[u8]| {
-            let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
-            let template = ChatTemplate::new(template, TemplateTokens::default()).unwrap();
-            let info = ModelInfo {
-                name: "alphabet".to_owned(),
-                description: "knows nothing".to_owned(),
-                max_model_len,
-                vocab_size: Indifferent.vocab_size(),
-            };
-            let config = EngineConfig::default();
-            let engine = Engine::start(Indifferent, tokenizer(), template, info, config);
-            let stores = StoreConfig { cache: Some(CacheConfig::default()), ..Default::default() };
-            let gateway = Gateway::open(GatewayConfig::default(), stores);
-            let gateway = runtime.block_on(gateway).unwrap();
-            gateway.attach(engine, identity);
-            gateway
-        };
-        let others = [gateway(1000, b"another model"), gateway(1001, b"a model")];
-        Self { gateway: gateway(1000, b"a model"), others, runtime }
+        let another_template = format!("{TEMPLATE} ");
+        let others = [
+            gateway(&runtime, 1000, b"another model", TEMPLATE),
+            gateway(&runtime, 1001, b"a model", TEMPLATE),
+            gateway(&runtime, 1000, b"a model", &another_template),
+        ];
+        let gateway = gateway(&runtime, 1000, b"a model", TEMPLATE);
+        Self { gateway, others, runtime }
     }
 
     /// The reply itself is given up at once.
@@ -372,4 +380,42 @@ fn two_raw_prompts_have_one_key_only_if_all_that_counts_is_equal() {
         }
         Ok(())
     });
+}
+
+/// Whether a greedy question and a greedy raw prompt are kept with `template`.
+fn are_kept(template: &str) -> (bool, bool) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let gateway = gateway(&runtime, 1000, b"a model", template);
+    let options = Options {
+        model: None,
+        params: SamplingParams { temperature: 0.0, ..Default::default() },
+        num_choices: 1,
+        deadline: None,
+        tenant: Tenant::LOCAL,
+        cache: CacheUse { read: true, write: true, ..CacheUse::OFF },
+    };
+    let messages = vec![Message { role: Role::User, content: "Hi".to_owned() }];
+    let chat = ChatRequest {
+        messages,
+        is_cleaned: false,
+        default_max_tokens: None,
+        options: options.clone(),
+    };
+    let raw = CompletionRequest {
+        prompts: vec![Prompt::Text("Hi".to_owned())],
+        echo: false,
+        default_max_tokens: 16,
+        options,
+    };
+    let chat = runtime.block_on(gateway.chat(chat)).unwrap().cache().key;
+    let raw = runtime.block_on(gateway.complete(raw)).unwrap().cache().key;
+    (chat.is_some(), raw.is_some())
+}
+
+#[test]
+fn a_reply_to_a_prompt_with_the_time_of_day_is_not_kept() {
+    let of = |date: &str| are_kept(&format!("{{{{ {date} }}}}{TEMPLATE}"));
+    assert_eq!(of("strftime_now('%d %B %Y')"), (true, true));
+    assert_eq!(of("strftime_now('%d %B %Y, %I %p')"), (false, true));
+    assert_eq!(of("strftime_now(messages[0].content)"), (false, true));
 }

@@ -19,8 +19,8 @@ pub enum LoadError {
     /// The tokenizer in the file is broken.
     #[error("the file's tokenizer: {0}")]
     Tokenizer(#[from] brisk_tokenizer::Error),
-    /// The chat template in the file is broken.
-    #[error("the file's chat template: {0}")]
+    /// The chat template is broken, in the file or in its place.
+    #[error(transparent)]
     Template(#[from] brisk_tokenizer::TemplateError),
     /// An architecture that this version has no decoder for.
     #[error("architecture \"{name}\" is not supported (supported: {supported})")]

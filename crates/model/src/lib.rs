@@ -22,7 +22,7 @@ pub use error::LoadError;
 pub use loader::LoadOptions;
 pub use memory::MemoryPlan;
 pub use rope::RopeScaling;
-pub use tokenizer::load_tokenizer;
+pub use tokenizer::{load_template, load_tokenizer, named_templates};
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK_SIZE: usize = brisk_kernels::BLOCK_SIZE;

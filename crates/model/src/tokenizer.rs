@@ -1,16 +1,15 @@
-//! The tokenizer and the chat template that a GGUF file carries.
+//! The tokenizer and the chat templates that a GGUF file carries.
 
 use brisk_formats::{Array, GgufFile, Value};
 use brisk_tokenizer::{ChatTemplate, TemplateTokens, Tokenizer, Vocabulary};
 
 use crate::error::LoadError;
 
-/// Reads the tokenizer and the chat template of `file`; a file without a template gets the one
-/// that its control tokens suggest.
+/// Reads the tokenizer of `file`.
 ///
 /// # Errors
 /// Names the key at fault, or the number of tokens where the embedding has another.
-pub fn load_tokenizer(file: &GgufFile) -> Result<(Tokenizer, ChatTemplate), LoadError> {
+pub fn load_tokenizer(file: &GgufFile) -> Result<Tokenizer, LoadError> {
     let vocabulary = vocabulary(file)?;
     if let Some(embedding) = file.tensor("token_embd.weight") {
         let (num_tokens, num_rows) = (vocabulary.tokens.len(), embedding.rows());
@@ -18,20 +17,46 @@ pub fn load_tokenizer(file: &GgufFile) -> Result<(Tokenizer, ChatTemplate), Load
             return Err(LoadError::VocabularyMismatch { num_tokens, num_rows });
         }
     }
-    let piece = |id: Option<u32>| {
-        id.and_then(|id| vocabulary.tokens.get(id as usize)).cloned().unwrap_or_default()
-    };
-    let template_tokens = TemplateTokens { bos: piece(vocabulary.bos), eos: piece(vocabulary.eos) };
-    let tokenizer = Tokenizer::new(vocabulary)?;
-    let template = match file.metadata().str("tokenizer.chat_template")? {
-        Some(source) => ChatTemplate::new(source, template_tokens)?,
-        None => {
-            let architecture = file.metadata().str("general.architecture")?.unwrap_or_default();
-            ChatTemplate::guess(architecture, &tokenizer)
-        }
-    };
-    Ok((tokenizer, template))
+    Ok(Tokenizer::new(vocabulary)?)
 }
+
+/// Reads the chat template of `file`, or takes `source` in its place; a file without a template gets
+/// the one that its control tokens suggest.
+///
+/// # Errors
+/// A template that does not compile.
+pub fn load_template(
+    file: &GgufFile,
+    tokenizer: &Tokenizer,
+    source: Option<&str>,
+) -> Result<ChatTemplate, LoadError> {
+    let metadata = file.metadata();
+    let of_file = match source {
+        Some(_) => None,
+        None => metadata.str(TEMPLATE)?,
+    };
+    let Some(source) = source.or(of_file) else {
+        let architecture = metadata.str("general.architecture")?.unwrap_or_default();
+        return Ok(ChatTemplate::guess(architecture, tokenizer));
+    };
+    let tokens = metadata.require_strings("tokenizer.ggml.tokens")?;
+    let piece =
+        |id: Option<u32>| id.and_then(|id| tokens.get(id as usize)).cloned().unwrap_or_default();
+    let tokens = TemplateTokens { bos: piece(tokenizer.bos()), eos: piece(tokenizer.eos()) };
+    Ok(ChatTemplate::new(source, tokens)?)
+}
+
+/// The templates that `file` has beside its own, by name: `tool_use`, `rag`.
+pub fn named_templates(file: &GgufFile) -> impl Iterator<Item = (&str, &str)> {
+    file.metadata().iter().filter_map(|(key, value)| match value {
+        Value::String(source) => {
+            Some((key.strip_prefix(TEMPLATE)?.strip_prefix('.')?, source.as_str()))
+        }
+        _ => None,
+    })
+}
+
+const TEMPLATE: &str = "tokenizer.chat_template";
 
 fn vocabulary(file: &GgufFile) -> Result<Vocabulary, LoadError> {
     let metadata = file.metadata();

@@ -10,16 +10,22 @@ mod check;
 mod constants;
 mod costs;
 mod date;
+mod dialect;
 mod engine;
 mod json;
+mod needs;
 mod prompt;
 mod rewrite;
+mod trial;
 
+pub use date::LocalTime;
 pub use prompt::RenderedPrompt;
+pub use trial::TemplateTrial;
 
 use crate::error::shortened;
 use crate::{TemplateError, Tokenizer};
 use engine::Engine;
+use minijinja::value::Value;
 use prompt::Hidden;
 use serde::Serialize;
 use std::sync::Arc;
@@ -69,19 +75,25 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Compiles a template in the Jinja dialect of Hugging Face's `chat_template`.
     ///
-    /// Templates that call `strftime_now` without asking whether it is defined get today's date (UTC);
-    /// the others use the fixed date they have for that case, which keeps prompts and prefix caches
-    /// the same from day to day.
+    /// `strftime_now` writes the local date, also where a template asks whether it is defined and has a
+    /// fixed date for when it is not: the real one is what models are told elsewhere.
     pub fn new(source: &str, tokens: TemplateTokens) -> Result<ChatTemplate, TemplateError> {
-        check::check_source(source)?;
-        let engine = Arc::new(Engine::compile(source)?);
+        let plain = dialect::with_line_ends(source);
+        let blocks = check::check_source(&plain)?;
+        let engine = Arc::new(Engine::compile(&blocks.replaced_in(&plain))?);
         Ok(ChatTemplate { source: source.into(), engine, tokens })
     }
 
     /// A template we ship: `llama-3`, `chatml`, `gemma`, `phi-3`, `mistral`, `zephyr`, `llama-2` or `plain`.
     #[must_use]
     pub fn builtin(name: &str, tokens: TemplateTokens) -> Option<ChatTemplate> {
-        ChatTemplate::new(builtin::source(name)?, tokens).ok()
+        ChatTemplate::new(ChatTemplate::builtin_source(name)?, tokens).ok()
+    }
+
+    /// The text of a template we ship.
+    #[must_use]
+    pub fn builtin_source(name: &str) -> Option<&'static str> {
+        builtin::source(name)
     }
 
     /// The names [`ChatTemplate::builtin`] knows.
@@ -105,6 +117,16 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// What the template's dates say at `now`: prompts of the same messages are the same as long as this
+    /// is. Empty without a date; `None` for a template that writes the time of day, or a date by a
+    /// format that only rendering finds.
+    #[must_use]
+    pub fn dates_at(&self, now: &LocalTime) -> Option<String> {
+        let formats = self.engine.needs().date_formats.as_ref()?;
+        let dates = formats.iter().map(|format| date::strftime(format, now).ok());
+        Some(dates.collect::<Option<Vec<_>>>()?.join("\0"))
+    }
+
     /// Writes `messages` as a prompt; `add_generation_prompt` opens the assistant's turn at its end.
     ///
     /// The names of control tokens inside messages are hidden from the template behind one private-use
@@ -116,6 +138,27 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         add_generation_prompt: bool,
     ) -> Result<RenderedPrompt, TemplateError> {
+        self.render_at(messages, tokenizer, add_generation_prompt, LocalTime::now())
+    }
+
+    /// Writes a prompt as [`ChatTemplate::render`] does, with the dates of another moment.
+    pub fn render_at(
+        &self,
+        messages: &[ChatMessage],
+        tokenizer: &Tokenizer,
+        add_generation_prompt: bool,
+        now: LocalTime,
+    ) -> Result<RenderedPrompt, TemplateError> {
+        self.render_with(messages, tokenizer, Options { add_generation_prompt, now, tools: None })
+    }
+
+    fn render_with(
+        &self,
+        messages: &[ChatMessage],
+        tokenizer: &Tokenizer,
+        options: Options<'_>,
+    ) -> Result<RenderedPrompt, TemplateError> {
+        let Options { add_generation_prompt, now, tools } = options;
         const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
         if let Some(message) = messages.iter().find(|message| !ROLES.contains(&&*message.role)) {
             return Err(TemplateError::UnknownRole { role: shortened(&message.role) });
@@ -134,11 +177,28 @@ impl ChatTemplate {
             add_generation_prompt,
             bos_token: &self.tokens.bos,
             eos_token: &self.tokens.eos,
-            tools: (),
+            tools,
             documents: (),
+            strftime_now: strftime_now(now),
         })?;
         Ok(hidden.show(&text))
     }
+}
+
+/// What a prompt depends on beside its messages.
+#[derive(Clone, Copy)]
+struct Options<'a> {
+    add_generation_prompt: bool,
+    now: LocalTime,
+    tools: Option<&'a serde_json::Value>,
+}
+
+/// The function of that name.
+fn strftime_now(now: LocalTime) -> Value {
+    Value::from_function(move |format: &str| {
+        budget::charge(date::MAX_BYTES)?;
+        date::strftime(format, &now)
+    })
 }
 
 // What a template can read; the names are Hugging Face's.
@@ -148,8 +208,9 @@ struct Context<'a> {
     add_generation_prompt: bool,
     bos_token: &'a str,
     eos_token: &'a str,
-    tools: (),
+    tools: Option<&'a serde_json::Value>,
     documents: (),
+    strftime_now: Value,
 }
 
 #[derive(Serialize)]

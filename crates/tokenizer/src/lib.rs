@@ -26,7 +26,9 @@ mod tokenizer;
 mod unigram;
 mod vocabulary;
 
-pub use chat::{ChatMessage, ChatTemplate, RenderedPrompt, TemplateTokens};
+pub use chat::{
+    ChatMessage, ChatTemplate, LocalTime, RenderedPrompt, TemplateTokens, TemplateTrial,
+};
 pub use config::TokenizerConfig;
 pub use error::{Error, TemplateError};
 pub use stream::StreamDecoder;

@@ -75,7 +75,9 @@ fn run_model(config: &Config, args: &BenchArgs) -> Result<()> {
         Some(num_tokens.saturating_mul(facts.kv_bytes_per_token(config.kv_cache_type)));
     // The tokenizer is not used here and loaded all the same: no first token comes without it.
     let (_tokenizer, mut model) =
-        loading::load_with_tokenizer(&config, &opened, &compute, args.sequences)?;
+        loading::load_beside(&config, &opened, &compute, args.sequences, || {
+            loading::tokenizer_of(&opened)
+        })?;
     let load_seconds = started.elapsed().as_secs_f64();
 
     let mut bench = Bench::new(&mut model, args, config.max_num_batched_tokens);

@@ -74,6 +74,7 @@ fn value_words(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
         Kind::Path => "a file".to_owned(),
+        Kind::PathOrName => "a file or a name".to_owned(),
         Kind::List(_) => {
             "words; an array in `brisk.toml`, separated by commas in a variable".to_owned()
         }

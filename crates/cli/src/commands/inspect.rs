@@ -9,13 +9,15 @@ use std::{
 use anyhow::Result;
 use brisk_formats::{GgufFile, Value};
 use brisk_kernels::{Compute, Cpu};
-use brisk_model::{MemoryPlan, ModelConfig};
+use brisk_model::{MemoryPlan, ModelConfig, named_templates};
+use brisk_tokenizer::Tokenizer;
 
 use crate::{
     config::{Config, show_bytes},
     loading::{self, Opened, show_count, tensor_types},
     machine,
     output::{printable, write_pairs},
+    template::{self, Chosen},
 };
 
 pub(crate) fn run(config: &Config, file: Option<&Path>) -> Result<()> {
@@ -41,7 +43,7 @@ pub(crate) fn run(config: &Config, file: Option<&Path>) -> Result<()> {
         Ok(model) => {
             write_pairs(&mut out, &architecture(&model))?;
             writeln!(out, "\ntokenizer")?;
-            write_pairs(&mut out, &tokenizer(&opened))?;
+            write_pairs(&mut out, &tokenizer(&config, &opened))?;
             writeln!(out, "\nmemory here")?;
             write_pairs(&mut out, &memory(&config, file, &model))?;
         }
@@ -50,7 +52,7 @@ pub(crate) fn run(config: &Config, file: Option<&Path>) -> Result<()> {
             let pairs = [pair("  name", name.unwrap_or("none")), pair("  not usable", error)];
             write_pairs(&mut out, &pairs)?;
             writeln!(out, "\ntokenizer")?;
-            write_pairs(&mut out, &tokenizer(&opened))?;
+            write_pairs(&mut out, &tokenizer(&config, &opened))?;
         }
     }
     writeln!(out, "\nkeys")?;
@@ -107,29 +109,49 @@ fn architecture(model: &ModelConfig) -> Vec<(String, String)> {
     pairs
 }
 
-fn tokenizer(opened: &Opened) -> Vec<(String, String)> {
+fn tokenizer(config: &Config, opened: &Opened) -> Vec<(String, String)> {
     let metadata = opened.file.metadata();
     let text = |key: &str| match metadata.get(key) {
         Some(Value::String(text)) => text.clone(),
         _ => "none".to_owned(),
     };
-    let template = match metadata.get("tokenizer.chat_template") {
-        Some(Value::String(text)) => format!("{} characters", text.chars().count()),
-        _ => "none in the file, guessed from its control tokens".to_owned(),
-    };
     let kind = format!("{} ({})", text("tokenizer.ggml.model"), text("tokenizer.ggml.pre"));
     let mut pairs = vec![pair("  model", kind)];
     match loading::tokenizer_of(opened) {
-        Ok((tokenizer, _)) => {
+        Ok(tokenizer) => {
             let names = tokenizer.end_of_generation().iter().map(|&it| tokenizer.token_text(it));
             let bos = tokenizer.bos().map_or("none".to_owned(), |it| tokenizer.token_text(it));
             pairs.push(pair("  tokens", tokenizer.vocab_size()));
             pairs.push(pair("  begins with", bos));
             pairs.push(pair("  ends with", names.collect::<Vec<_>>().join(" ")));
+            pairs.extend(chat_template(config, opened, &tokenizer));
         }
         Err(error) => pairs.push(pair("  not usable", format!("{error:#}"))),
     }
-    pairs.push(pair("  chat template", template));
+    pairs
+}
+
+/// Where the chat template comes from, and what it does with sample conversations.
+fn chat_template(config: &Config, opened: &Opened, tokenizer: &Tokenizer) -> Vec<(String, String)> {
+    let Chosen { template, origin, trial } = match template::choose(config, opened, tokenizer) {
+        Ok(chosen) => chosen,
+        Err(error) => return vec![pair("  chat template", format!("{error:#}"))],
+    };
+    let num_chars = template.source().chars().count();
+    let mut pairs = vec![
+        pair("  chat template", format!("{origin}, {num_chars} characters")),
+        pair("    renders", format!("{} sample conversations", trial.num_rendered)),
+    ];
+    let refused =
+        trial.refused.iter().map(|(what, words)| ("    refuses", format!("{what}: {words}")));
+    let failed =
+        trial.failed.iter().map(|(what, error)| ("    fails on", format!("{what}: {error}")));
+    let missing = trial.missing.iter().map(|what| ("    lacks", what.clone()));
+    pairs.extend(refused.chain(failed).chain(missing).map(|(name, value)| pair(name, value)));
+    let named: Vec<&str> = named_templates(&opened.file).map(|(name, _)| name).collect();
+    if !named.is_empty() {
+        pairs.push(pair("    others", named.join(", ")));
+    }
     pairs
 }
 

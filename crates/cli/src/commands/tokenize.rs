@@ -11,7 +11,7 @@ use crate::{args::TextFrom, config::Config, loading, output::printable};
 pub(crate) fn run(config: &Config, text: &TextFrom, only_ids: bool, special: bool) -> Result<()> {
     let text = read_text(text)?;
     let opened = loading::open(config)?;
-    let (tokenizer, _) = loading::tokenizer_of(&opened)?;
+    let tokenizer = loading::tokenizer_of(&opened)?;
     let mut ids: Vec<TokenId> = Vec::new();
     if special {
         ids.extend(tokenizer.bos().filter(|_| tokenizer.add_bos()));

@@ -85,6 +85,7 @@ pub(crate) struct Config {
     pub(crate) max_step_time: Duration,
     pub(crate) kv_cache_bytes: Option<u64>,
     pub(crate) kv_cache_type: KvType,
+    pub(crate) chat_template: Option<String>,
     pub(crate) address: SocketAddr,
     pub(crate) api_keys: Vec<String>,
     pub(crate) max_body_bytes: usize,
@@ -138,6 +139,7 @@ impl Config {
                 .text(&s::KV_CACHE_TYPE)?
                 .and_then(|it| it.parse().ok())
                 .unwrap_or_default(),
+            chat_template: raw.text(&s::CHAT_TEMPLATE)?,
             address: SocketAddr::new(host(raw)?, port),
             api_keys: raw.list(&s::API_KEYS)?,
             max_body_bytes: count(&s::MAX_BODY_BYTES)?,

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Text,
     /// A file.
     Path,
+    /// A file, or a name that stands for one.
+    PathOrName,
     /// Several of these, separated by commas in the environment.
     List(Items),
     /// A whole number.
@@ -218,6 +220,18 @@ pub(crate) const KV_CACHE_TYPE: Setting = Setting {
           long contexts and changes replies a little.",
 };
 
+pub(crate) const CHAT_TEMPLATE: Setting = Setting {
+    name: "chat_template",
+    aliases: &[],
+    env_aliases: &[],
+    kind: Kind::PathOrName,
+    default: DefaultValue::None("the model's own, or one that fits its control tokens"),
+    group: Group::Engine,
+    doc: "Chat template in place of the model's own: a file (Jinja, or JSON with the key \
+          \"chat_template\"), the name of another one in the model file (such as \"tool_use\"), or one that \
+          is built in: llama-3, chatml, gemma, phi-3, mistral, zephyr, llama-2, plain.",
+};
+
 pub(crate) const HOST: Setting = Setting {
     name: "host",
     aliases: &[],
@@ -378,6 +392,7 @@ pub(crate) const ALL: [&Setting; 43] = [
     &MAX_STEP_TIME,
     &KV_CACHE_BYTES,
     &KV_CACHE_TYPE,
+    &CHAT_TEMPLATE,
     &HOST,
     &PORT,
     &API_KEYS,
@@ -466,6 +481,7 @@ impl Kind {
         match self {
             Self::Text => "TEXT",
             Self::Path => "FILE",
+            Self::PathOrName => "FILE|NAME",
             Self::List(Items::Key) => "KEY",
             Self::List(Items::Host) => "NAME",
             Self::List(Items::Origin) => "ORIGIN",

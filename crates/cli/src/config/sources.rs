@@ -150,7 +150,12 @@ fn toml_texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
 
 fn expected_type(kind: Kind) -> &'static str {
     match kind {
-        Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Secret | Kind::RedisUrl => "a string",
+        Kind::Text
+        | Kind::Path
+        | Kind::PathOrName
+        | Kind::Choice(_)
+        | Kind::Secret
+        | Kind::RedisUrl => "a string",
         Kind::List(_) => "an array of strings",
         Kind::Number { .. } => "an integer",
         Kind::Fraction { .. } => "a number",

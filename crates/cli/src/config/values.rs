@@ -22,7 +22,7 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
     let text = texts.last().map(|it| it.trim()).unwrap_or_default();
     let within = |value: Option<u64>, min, max| value.filter(|it| (min..=max).contains(it));
     match kind {
-        Kind::Text | Kind::Path => {
+        Kind::Text | Kind::Path | Kind::PathOrName => {
             // What was not UTF-8 has become U+FFFD.
             let is_broken = |it: char| it.is_control() || it == char::REPLACEMENT_CHARACTER;
             if text.is_empty() || text.contains(is_broken) || is_in_quotes(text) {

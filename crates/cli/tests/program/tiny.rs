@@ -49,15 +49,20 @@ fn random(count: usize, scale: f32, seed: &mut u64) -> Vec<u8> {
 
 /// Writes the model to `path`.
 pub(crate) fn write(path: &Path) {
-    write_with(path, CONTEXT, Some(257));
+    write_model(path, CONTEXT, Some(257), &[("tokenizer.chat_template", TEMPLATE)]);
+}
+
+/// Writes the model to `path` with these texts beside its own, its template not among them.
+pub(crate) fn write_with(path: &Path, texts: &[(&str, &str)]) {
+    write_model(path, CONTEXT, Some(257), texts);
 }
 
 /// Writes a model that has no token for an end, and a context of this many tokens.
 pub(crate) fn write_endless(path: &Path, context: usize) {
-    write_with(path, context, None);
+    write_model(path, context, None, &[("tokenizer.chat_template", TEMPLATE)]);
 }
 
-fn write_with(path: &Path, context: usize, end: Option<usize>) {
+fn write_model(path: &Path, context: usize, end: Option<usize>, texts: &[(&str, &str)]) {
     let mut writer = GgufWriter::new();
     let text = |it: &str| Value::String(it.to_owned());
     let size = |it: usize| Value::U32(it as u32);
@@ -85,10 +90,10 @@ fn write_with(path: &Path, context: usize, end: Option<usize>) {
         ("tokenizer.ggml.merges", Value::Array(Array::String(Vec::new()))),
         ("tokenizer.ggml.bos_token_id", size(256)),
         ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
-        ("tokenizer.chat_template", text(TEMPLATE)),
     ];
+    let texts = texts.iter().map(|&(key, value)| (key, text(value)));
     let end = end.map(|it| ("tokenizer.ggml.eos_token_id", size(it)));
-    for (key, value) in keys.into_iter().chain(end) {
+    for (key, value) in keys.into_iter().chain(texts).chain(end) {
         writer.add_metadata(key, value).unwrap();
     }
 

@@ -18,8 +18,6 @@ const MAX_NAMES: u64 = 1000;
 const MACRO_BYTES: u64 = 4096;
 /// `&#x27;` for `'`.
 const MAX_ESCAPED_BYTES: u64 = 6;
-/// `Wednesday` and `September` are the longest that `%A` and `%B` become.
-const MAX_DATE_PART_BYTES: u64 = 9;
 
 /// Filters, which `Value::from_function` makes callable by name.
 fn all_filters() -> Vec<(&'static str, Value, Cost)> {
@@ -232,9 +230,4 @@ fn namespace(defaults: Option<Value>) -> Result<Value, Error> {
     }
     charge(costs::merge(defaults.as_slice())?)?;
     functions::namespace(defaults)
-}
-
-/// Charges a date that is written by `format`.
-pub(super) fn charge_date(format: &str) -> Result<(), Error> {
-    charge((format.len() as u64).saturating_mul(MAX_DATE_PART_BYTES))
 }

@@ -1,20 +1,23 @@
 //! Refuses templates that no model has, before the template engine reads them.
 //!
 //! The engine bounds nesting by itself, but long chains (`a.b.b.b...`, `elif`) become deep trees too.
+//! On its way through the tags the check finds those that the engine lacks, for [`super::dialect`].
 
+use super::dialect::Blocks;
 use crate::TemplateError;
 
 const MAX_SOURCE_BYTES: usize = 256 << 10;
 const MAX_STEPS_PER_TAG: usize = 4096;
 const MAX_ELIFS: usize = 512;
 
-pub(super) fn check_source(source: &str) -> Result<(), TemplateError> {
+pub(super) fn check_source(source: &str) -> Result<Blocks, TemplateError> {
     if source.len() > MAX_SOURCE_BYTES {
         return Err(TemplateError::SourceTooLong {
             num_bytes: source.len(),
             max_bytes: MAX_SOURCE_BYTES,
         });
     }
+    let mut blocks = Blocks::default();
     let mut num_elifs = 0;
     let mut rest = source;
     while let Some(at) = rest.find('{') {
@@ -28,12 +31,17 @@ pub(super) fn check_source(source: &str) -> Result<(), TemplateError> {
             Some(b'%') if let Some(len) = word_tag_len(tag, "raw") => {
                 len + raw_len(&tag[len..]).ok_or_else(|| unended("raw block", line()))?
             }
-            Some(b'{' | b'%') => check_tag(tag, &mut num_elifs, line)?,
+            Some(b'{' | b'%') => {
+                let end = check_tag(tag, &mut num_elifs, line)?;
+                blocks.see(source.len() - tag.len(), &tag[..end], line)?;
+                end
+            }
             _ => 1,
         };
         rest = &tag[end..];
     }
-    Ok(())
+    blocks.end()?;
+    Ok(blocks)
 }
 
 fn unended(what: &str, line: usize) -> TemplateError {

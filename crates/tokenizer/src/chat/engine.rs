@@ -1,7 +1,8 @@
 //! Runs a template as Hugging Face does, within bounds.
 
 use super::budget::{self, Deep, Spent};
-use super::{bounded, date, rewrite};
+use super::needs::Needs;
+use super::{bounded, rewrite};
 use crate::TemplateError;
 use minijinja::machinery::{Vm, make_string_output};
 use minijinja::value::Value;
@@ -29,6 +30,7 @@ const RENDER_STACK_BYTES: [usize; 3] = [1 << 30, 1 << 28, 1 << 26];
 pub(super) struct Engine {
     source: String,
     environment: Environment<'static>,
+    needs: Needs,
 }
 
 impl Engine {
@@ -37,8 +39,16 @@ impl Engine {
         // The parser recurses; how deep the checks let it go fits this stack, maybe not the caller's.
         on_a_stack("chat-template", &[COMPILE_STACK_BYTES], || {
             rewrite::compile(source).map_err(|error| explain(&error))?;
-            Ok(Engine { source: source.to_owned(), environment: environment(source) })
+            let environment = environment();
+            let program = rewrite::generate(source).map_err(|error| explain(&error))?;
+            let needs = Needs::of(&program, &environment);
+            Ok(Engine { source: source.to_owned(), environment, needs })
         })
+    }
+
+    /// What the template asks for by name.
+    pub(super) fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     pub(super) fn render(
@@ -97,7 +107,7 @@ fn on_a_stack<T: Send>(
     })
 }
 
-fn environment(source: &str) -> Environment<'static> {
+fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_debug(false);
     environment.set_recursion_limit(MAX_RECURSION);
@@ -105,13 +115,6 @@ fn environment(source: &str) -> Environment<'static> {
     bounded::fill(&mut environment);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("range", range);
-    // A template that asks whether it is defined has a fixed date for when it is not.
-    if source.contains("strftime_now") && !source.contains("strftime_now is defined") {
-        environment.add_function("strftime_now", |format: &str| -> Result<String, Error> {
-            bounded::charge_date(format)?;
-            Ok(date::strftime_now(format))
-        });
-    }
     environment
 }
 

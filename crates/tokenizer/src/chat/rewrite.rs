@@ -22,13 +22,23 @@ const LOOP_IS_RECURSIVE: u8 = 2;
 /// Of the operations; the engine keeps the first 50 filters of a template at hand, by such a number.
 const NOT_AT_HAND: u8 = !0;
 
-/// A template ready to run.
+/// A template as instructions.
 pub(super) struct Program<'s> {
     pub(super) instructions: Instructions<'s>,
     pub(super) blocks: BTreeMap<&'s str, Instructions<'s>>,
 }
 
 pub(super) fn compile(source: &str) -> Result<Program<'_>, Error> {
+    let Program { instructions, blocks } = generate(source)?;
+    let blocks = blocks.into_iter().map(|(name, block)| Ok((name, rewrite(&block)?)));
+    Ok(Program {
+        instructions: rewrite(&instructions)?,
+        blocks: blocks.collect::<Result<_, Error>>()?,
+    })
+}
+
+/// What the engine makes of `source`, as it is.
+pub(super) fn generate(source: &str) -> Result<Program<'_>, Error> {
     let whitespace =
         WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
     let template = parse(source, NAME, SyntaxConfig, whitespace)?;
@@ -36,11 +46,7 @@ pub(super) fn compile(source: &str) -> Result<Program<'_>, Error> {
     let mut generator = CodeGenerator::new(NAME, source);
     generator.compile_stmt(&template);
     let (instructions, blocks) = generator.finish();
-    let blocks = blocks.into_iter().map(|(name, block)| Ok((name, rewrite(&block)?)));
-    Ok(Program {
-        instructions: rewrite(&instructions)?,
-        blocks: blocks.collect::<Result<_, Error>>()?,
-    })
+    Ok(Program { instructions, blocks })
 }
 
 fn rewrite<'s>(old: &Instructions<'s>) -> Result<Instructions<'s>, Error> {
