@@ -380,7 +380,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// Every setting, in the order of the reference page.
-pub(crate) const ALL: [&Setting; 43] = [
+pub(crate) const ALL: [&Setting; 45] = [
     &MODEL,
     &MODEL_NAME,
     &THREADS,
