@@ -4,6 +4,7 @@
 
 mod common;
 
+use brisk_gateway::ConversationConfig;
 use brisk_server::{AssistantDefaults, ServerConfig};
 use common::{MODEL, Server, client::Client, config};
 use serde_json::{Value, json};
@@ -117,6 +118,7 @@ async fn the_server_keeps_the_conversation() {
     assert_eq!(text, "xyz");
     let none = json!({"messages_left_out": 0, "tokens_left_out": 0});
     assert_eq!((&last["done"], &last["history"]), (&json!(true), &none));
+    assert_eq!(last["kept"], true);
     // The first turn is in the prompt, and its runs of tokens may come again.
     let body = json!({
         "message": "v", "user_id": "Zoë/1", "stream": false, "system": "ab", "no_repeat_ngram_size": 0,
@@ -227,6 +229,46 @@ async fn what_is_wrong_is_refused_by_name() {
     let plain = server.client.with("Content-Type: text/plain").with("Content-Length: 13");
     let reply = plain.request("POST", "/api/query", r#"{"query":"a"}"#).await;
     assert_eq!(reply.error(), "415 not_json");
+    server.is_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_finds_no_room_is_answered_and_says_so() {
+    let conversations = ConversationConfig { max_file_bytes: 64 << 10, ..Default::default() };
+    let server = Server::start_storing(config(), conversations).await;
+    let client = &server.client;
+    let ready = async || client.get("/health/ready").await.body;
+    let turn = |user: &str, stream| {
+        let message = format!("{}w", "a".repeat(3000));
+        json!({"message": message, "user_id": user, "stream": stream, "temperature": 0})
+    };
+    let gauge = async |expected: u8| {
+        let line = format!(
+            "brisk_storage_degraded{{model_name=\"alphabet\",file=\"conversations\"}} {expected}\n"
+        );
+        let metrics = client.get("/metrics").await.body;
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    };
+    let mut num_kept = 0;
+    while post(client, "/api/chat", turn("u", false)).await["kept"] == true {
+        assert_eq!(ready().await, "ready\n");
+        num_kept += 1;
+        assert!(num_kept < 30, "the store has no end");
+    }
+    assert!(num_kept > 0);
+    gauge(1).await;
+    let reply = client.get("/health/ready").await;
+    assert_eq!((reply.status, &*reply.body), (200, "ready, degraded: conversations\n"));
+    // Each is answered, streamed or whole.
+    let (text, last) = stream(client, "/api/chat", turn("u", true)).await;
+    assert_eq!((&*text, &last["done"], &last["kept"]), ("xyz", &json!(true), &json!(false)));
+    let reply = post(client, "/api/chat", turn("v", false)).await;
+    assert_eq!((&reply["response"], &reply["kept"]), (&json!("xyz"), &json!(false)));
+    let deleted = client.request("DELETE", "/api/conversations/u", "").await;
+    assert_eq!(deleted.json(), json!({"user_id": "u", "deleted": true}));
+    assert_eq!(post(client, "/api/chat", turn("v", false)).await["kept"], true);
+    assert_eq!(ready().await, "ready\n");
+    gauge(0).await;
     server.is_unharmed().await;
 }
 

@@ -32,7 +32,8 @@ const MIN_BYTES: u64 = 64 << 10;
 pub struct Reserve {
     path: PathBuf,
     max_bytes: u64,
-    is_held: bool,
+    /// What it has; 0 when it was given up.
+    num_bytes: u64,
     /// What it had when it was given up.
     num_released_bytes: u64,
 }
@@ -44,9 +45,8 @@ impl Reserve {
         let path = with_side(path, SIDE);
         let num_bytes = len(&path);
         let wanted = max_bytes.min(free_bytes(&path).saturating_add(num_bytes) / 2);
-        let is_held = num_bytes > 0 && num_bytes >= wanted;
-        let mut reserve = Self { path, max_bytes, is_held, num_released_bytes: num_bytes };
-        if !is_held {
+        let mut reserve = Self { path, max_bytes, num_bytes, num_released_bytes: num_bytes };
+        if num_bytes < wanted {
             // Of an earlier run, when there was less room.
             reserve.release();
             reserve.fill();
@@ -54,16 +54,23 @@ impl Reserve {
         reserve
     }
 
+    /// The room that there is: what waits in the write-ahead file must fit into it.
+    pub fn num_bytes(&self) -> u64 {
+        self.num_bytes
+    }
+
     /// Sets the room aside again, if it was given up and the disk has it.
     pub fn fill(&mut self) {
-        if self.is_held {
+        if self.num_bytes > 0 {
             return;
         }
         let free = free_bytes(&self.path);
         // What was given up is taken back, as far as it is still there: a deletion made free more.
         let released = self.num_released_bytes.min(free - free / 16);
         let num_bytes = released.max(free / 2).min(self.max_bytes);
-        self.is_held = num_bytes >= MIN_BYTES && self.try_fill(num_bytes);
+        if num_bytes >= MIN_BYTES && self.try_fill(num_bytes) {
+            self.num_bytes = len(&self.path);
+        }
     }
 
     fn try_fill(&self, num_bytes: u64) -> bool {
@@ -92,7 +99,7 @@ impl Reserve {
     pub fn release(&mut self) {
         self.num_released_bytes = len(&self.path);
         fs::remove_file(&self.path).ok();
-        self.is_held = false;
+        self.num_bytes = 0;
     }
 }
 

@@ -1,6 +1,6 @@
 //! `brisk logits`: the logits after every token of a sequence, as a safetensors file.
 
-use std::path::Path;
+use std::{fs, io::Read, path::Path};
 
 use anyhow::{Context, Result, bail};
 use brisk_model::{BLOCK_SIZE, BatchSequence, LogitsWanted, Model};
@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub(crate) fn run(config: &Config, tokens: &TextFrom, output: &Path) -> Result<()> {
+    check_output(output)?;
     let tokens = read_ids(&read_text(tokens)?)?;
     let opened = loading::open(config)?;
     let compute = loading::compute(config)?;
@@ -27,6 +28,24 @@ pub(crate) fn run(config: &Config, tokens: &TextFrom, output: &Path) -> Result<(
         .context("one row of logits for each token")?;
     serialize_to_file([("logits", view)], None, output)
         .with_context(|| format!("writing {}", output.display()))?;
+    Ok(())
+}
+
+/// Refuses to write over anything but an earlier output of this kind. A pipe is never opened: it would
+/// wait for its other end.
+fn check_output(path: &Path) -> Result<()> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let shown = path.display();
+    if !metadata.is_file() {
+        bail!("{shown} is there already and is no file: give another --output");
+    }
+    // The header's length, and its beginning.
+    const HEAD: &[u8] = b"{\"logits\":";
+    let mut head = Vec::new();
+    fs::File::open(path)?.take(8 + HEAD.len() as u64).read_to_end(&mut head)?;
+    if !head.is_empty() && head.get(8..) != Some(HEAD) {
+        bail!("{shown} is there already and holds no logits: give another --output");
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@
     reason = "a test says what it did and may fail"
 )]
 
+mod files;
 mod tiny;
 
 use std::{

@@ -14,14 +14,16 @@ use super::{ConversationConfig, ConversationError, ConversationInfo, StoredMessa
 use crate::request::{Message, Role};
 
 const LAYOUT: Layout = Layout { kind: FileKind::Conversations, version: 1, tables: TABLES };
-/// Messages that are deleted at a time on a full disk, so that the reserve has room for them: a turn.
-const DELETED_AT_A_TIME: i64 = 2;
+/// Turns that are deleted at a time on a full disk, and fewer where the write-ahead file has no room for
+/// what that changes.
+const DELETED_TURNS: u32 = 256;
+/// Pages that are given back to the disk at a time, in the same way.
+const RETURNED_AT_A_TIME: u32 = 64;
 /// How often a deletion does that at most, as moving pages takes time: 4 MiB in all.
 const RETURNED_STEPS: u32 = 16;
-/// Pages that are given back at a time, so that the reserve has room for what they change.
-const RETURNED_AT_A_TIME: u32 = 64;
-/// Bytes of appended turns after which the write-ahead file is written back.
-const WRITE_BACK_BYTES: usize = 1 << 20;
+/// Bytes of appended turns after which the write-ahead file is written back, where the reserve is large
+/// enough.
+const WRITE_BACK_BYTES: u64 = 1 << 20;
 /// What a turn writes beside its text: the pages that it lies on, and their parents.
 const TURN_BYTES: usize = 32 << 10;
 /// Times are milliseconds since 1970; a message's role is 0 for the user and 1 for the assistant.
@@ -129,15 +131,22 @@ impl Database {
         at: SystemTime,
     ) -> Result<bool> {
         if self.is_stuck {
-            write_back(&self.connection)?;
-            self.is_stuck = false;
+            self.write_back()?;
         }
-        let is_kept = self.try_append(tenant, user_id, continued, turn, at)?;
+        let is_kept = match self.try_append(tenant, user_id, continued, turn, at) {
+            // The write-ahead file may have the room that is wanting.
+            Err(ConversationError::Full) => {
+                self.write_back()?;
+                self.try_append(tenant, user_id, continued, turn, at)?
+            }
+            appended => appended?,
+        };
         let num_bytes: usize = turn.iter().map(|(_, content)| content.len()).sum();
         self.num_unwritten_bytes += num_bytes + TURN_BYTES;
-        if self.num_unwritten_bytes >= WRITE_BACK_BYTES {
-            self.num_unwritten_bytes = 0;
-            self.is_stuck = write_back(&self.connection).is_err_and(|error| is_full(&error));
+        let reserve_bytes = self.reserve.as_ref().map_or(u64::MAX, Reserve::num_bytes);
+        if self.num_unwritten_bytes as u64 >= WRITE_BACK_BYTES.min(reserve_bytes / 4) {
+            // The turn is kept all the same; where this fails, the next one is not.
+            self.write_back().ok();
         }
         if let Some(reserve) = &mut self.reserve {
             reserve.fill();
@@ -286,10 +295,9 @@ impl Database {
         if let Some(reserve) = &mut self.reserve {
             reserve.release();
         }
-        let result = write_back(&self.connection).and_then(|()| {
-            self.is_stuck = false;
-            work(self)
-        });
+        // Where even that cannot be done now, it can when something is deleted.
+        self.write_back().ok();
+        let result = work(self);
         if let Some(reserve) = &mut self.reserve {
             reserve.fill();
         }
@@ -311,34 +319,63 @@ impl Database {
     /// gone, and the rest is whole turns.
     fn delete_in_parts(&mut self, tenant: &[u8; 32], user_id: &str) -> rusqlite::Result<bool> {
         loop {
-            let transaction = begin(&mut self.connection)?;
-            let Some(ConversationId { row: id, .. }) = find(&transaction, tenant, user_id)? else {
-                return Ok(false);
-            };
-            let sql = "DELETE FROM messages WHERE conversation = ?1 AND number IN (SELECT number
-                FROM messages WHERE conversation = ?1 ORDER BY number LIMIT ?2)";
-            let num_deleted = transaction.execute(sql, params![id, DELETED_AT_A_TIME])?;
-            transaction.commit()?;
-            write_back(&self.connection)?;
+            let num_deleted = as_many_as_fit(DELETED_TURNS, |num_turns| {
+                let transaction = begin(&mut self.connection)?;
+                let Some(ConversationId { row: id, .. }) = find(&transaction, tenant, user_id)?
+                else {
+                    return Ok(0);
+                };
+                let sql =
+                    "DELETE FROM messages WHERE conversation = ?1 AND number IN (SELECT number
+                    FROM messages WHERE conversation = ?1 ORDER BY number LIMIT ?2)";
+                let num_deleted = transaction.execute(sql, params![id, 2 * num_turns])?;
+                transaction.commit()?;
+                Ok(num_deleted)
+            })?;
+            self.tidy_up().ok();
             if num_deleted == 0 {
                 return self.try_delete(tenant, user_id);
             }
         }
     }
 
-    /// Gives free pages back to the disk, and empties the write-ahead file.
+    /// Gives free pages back to the disk, and empties the write-ahead file. In this order: a disk that
+    /// has no room for the last pages may have it for fewer.
     fn tidy_up(&mut self) -> rusqlite::Result<()> {
-        write_back(&self.connection)?;
         for _ in 0..RETURNED_STEPS {
             let num_free: u32 =
                 self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
             if num_free == 0 {
                 break;
             }
-            give_back(&self.connection, RETURNED_AT_A_TIME)?;
-            write_back(&self.connection)?;
+            let returned =
+                as_many_as_fit(RETURNED_AT_A_TIME, |pages| give_back(&self.connection, pages));
+            self.write_back().and(returned)?;
         }
-        Ok(())
+        self.write_back()
+    }
+
+    /// Brings what the write-ahead file holds into the database.
+    fn write_back(&mut self) -> rusqlite::Result<()> {
+        let result = write_back(&self.connection);
+        self.is_stuck = result.as_ref().is_err_and(is_full);
+        if result.is_ok() {
+            self.num_unwritten_bytes = 0;
+        }
+        result
+    }
+}
+
+/// Does `work` with a number that becomes smaller while the disk is full.
+fn as_many_as_fit<T>(
+    mut number: u32,
+    mut work: impl FnMut(u32) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    loop {
+        match work(number) {
+            Err(error) if is_full(&error) && number > 1 => number = (number / 4).max(1),
+            result => return result,
+        }
     }
 }
 

@@ -71,13 +71,26 @@ impl Server {
 
     /// A server that keeps replies like this, and conversations in memory.
     pub async fn start_caching(config: ServerConfig, cache: CacheConfig) -> Self {
+        Self::start_with_stores(config, cache, ConversationConfig::default()).await
+    }
+
+    /// A server that keeps conversations like this, in memory.
+    pub async fn start_storing(config: ServerConfig, conversations: ConversationConfig) -> Self {
+        Self::start_with_stores(config, CacheConfig::default(), conversations).await
+    }
+
+    async fn start_with_stores(
+        config: ServerConfig,
+        cache: CacheConfig,
+        conversations: ConversationConfig,
+    ) -> Self {
         let gate = Arc::new(Gate::default());
         let engine = engine(Arc::clone(&gate), EngineConfig::default());
         let aliases = vec!["org/letters".to_owned()];
         let gateway_config = GatewayConfig { aliases, ..GatewayConfig::default() };
         let stores = StoreConfig {
             cache: Some(cache),
-            conversations: Some(ConversationConfig::default()),
+            conversations: Some(conversations),
             ..StoreConfig::default()
         };
         let gateway = Gateway::open(gateway_config, stores).await.unwrap();
