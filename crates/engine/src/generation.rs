@@ -182,8 +182,9 @@ impl Generation {
         };
         let finished = reason.map(|reason| {
             choice.is_finished = true;
-            // What follows a stop text is not part of the reply.
-            let text = if matched.is_stop { String::new() } else { choice.last_text() };
+            // What follows a stop text is not part of the reply, and neither is the beginning of a
+            // character that never became whole: the decoder keeps it.
+            let text = if matched.is_stop { String::new() } else { choice.stop.finish() };
             FinishedEvent { choice: index, text, reason }
         });
         self.send(Event::Token(TokenEvent { choice: index, token, text: matched.text, logprobs }));
@@ -246,12 +247,6 @@ impl Choice {
     fn ends_sentence(&self) -> bool {
         self.sentences.as_ref().is_some_and(SentenceTracker::ends_sentence)
             && self.decoder.clone().finish().is_empty()
-    }
-
-    /// What decoder and stop matcher have held back.
-    fn last_text(&mut self) -> String {
-        let matched = self.stop.push(self.decoder.finish());
-        if matched.is_stop { matched.text } else { matched.text + &self.stop.finish() }
     }
 }
 

@@ -5,6 +5,7 @@
 //!   brackets and emphasis after it. A `.` needs white space or the text's end after it, and ends
 //!   nothing in an abbreviation, an initial, a decimal, a German ordinal or a list's number. Before a
 //!   lower-case word it ends nothing either, so that an abbreviation nobody listed does no harm.
+//! - A citation after it (`so.[1]`, `so.¹`, `so. [2](https://a.b)`) belongs to the sentence.
 //! - A paragraph before a blank line, a list's item before the next one, a table's row before the next
 //!   one, a closed code fence; but no heading, and no line that announces something (`:`).
 //! - Nothing within a quotation, a bracket, inline code or an open code fence.
@@ -13,12 +14,14 @@
 //! other scripts without a full stop have paragraphs and lists only.
 
 mod characters;
+mod citations;
 mod lines;
 #[cfg(test)]
 mod tests;
 mod words;
 
 use characters::{Stop, closes, is_cjk, is_quotation_mark, opens_word};
+use citations::{Citation, Progress, is_raised};
 use lines::{Fence, FenceState, Kind, Line, Prior, Run, is_marker};
 use words::{Word, WordKind};
 
@@ -76,6 +79,8 @@ struct Candidate {
     word: Option<WordKind>,
     /// White space is what came last.
     is_spaced: bool,
+    /// What may become a citation, or go on as one.
+    citation: Option<Citation>,
 }
 
 impl Default for SentenceTracker {
@@ -258,21 +263,33 @@ impl SentenceTracker {
             is_quoted: false,
             word: None,
             is_spaced: false,
+            citation: None,
         });
     }
 
     /// What the next character says of the candidate; true if the character belongs to it.
     fn judge(&mut self, c: char) -> bool {
         let Some(mut candidate) = self.candidate.take() else { return false };
+        if let Some(progress) = candidate.citation.take().and_then(|it| it.take(c)) {
+            return self.cite(candidate, progress);
+        }
         // A quotation may close after a space: « Halte. »
         let closes_quote = self.quote == Some(c);
         if candidate.is_spaced && !closes_quote {
             if c.is_whitespace() {
                 self.candidate = Some(candidate);
-            } else if candidate.word.is_none_or(|word| Self::ends_before(&candidate, word, c)) {
-                self.accept(candidate.end);
+                return false;
             }
-            return false;
+            if candidate.word.is_some_and(|word| !Self::ends_before(&candidate, word, c)) {
+                return false;
+            }
+            self.accept(candidate.end);
+            // On a line of its own it opens a list of sources.
+            let citation = Citation::begin(c, true).filter(|_| self.line.has_content);
+            return citation.is_some_and(|progress| {
+                candidate.is_spaced = false;
+                self.cite(candidate, progress)
+            });
         }
         if let Some(stop) = Stop::of(c, self.previous) {
             if candidate.is_closed {
@@ -293,15 +310,49 @@ impl SentenceTracker {
             self.candidate = Some(candidate);
             return true;
         }
-        if candidate.stop == Stop::Strong || (candidate.stop == Stop::Mark && is_cjk(c)) {
+        let is_certain =
+            candidate.stop == Stop::Strong || (candidate.stop == Stop::Mark && is_cjk(c));
+        if is_certain {
             self.accept(candidate.end);
-        } else if c.is_whitespace() {
+        }
+        if let Some(progress) = Citation::begin(c, false) {
+            // A label may have blanks, after which the word is another one.
+            candidate.word = candidate.word.or_else(|| Some(self.word_before(&candidate)));
+            return self.cite(candidate, progress);
+        }
+        // `so.¹,²`
+        if is_raised(self.previous) && matches!(c, ',' | '-' | '–') {
+            self.candidate = Some(candidate);
+            return true;
+        }
+        if is_certain {
+            return false;
+        }
+        if c.is_whitespace() {
             candidate.word = candidate.word.or_else(|| Some(self.word_before(&candidate)));
             candidate.is_spaced = true;
             self.candidate = Some(candidate);
         }
         // Else it is a point within a number, a name or an address.
         false
+    }
+
+    /// What a citation after the candidate has become; true if the character belongs to it.
+    fn cite(&mut self, mut candidate: Candidate, progress: Progress) -> bool {
+        match progress {
+            Progress::Open(citation) => candidate.citation = Some(citation),
+            Progress::Whole(more) => {
+                candidate.citation = more;
+                candidate.end = self.num_bytes;
+                candidate.is_closed = true;
+            }
+            Progress::Broken { num_open } => {
+                self.num_open_brackets += num_open;
+                return false;
+            }
+        }
+        self.candidate = Some(candidate);
+        true
     }
 
     /// Follows quotation marks and brackets.

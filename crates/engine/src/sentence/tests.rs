@@ -63,6 +63,93 @@ fn what_closes_belongs_to_the_sentence() {
 }
 
 #[test]
+fn a_citation_belongs_to_the_sentence_before_it() {
+    check_all(&[
+        "It is so.[1]¦ Then",
+        "It is so.[1]¦",
+        "It is so.[1]¦ Then it",
+        "It is so.[1][2]¦ Then",
+        "It is so.[1] [2]¦ Then",
+        "It is so.[1, 2]¦ Then",
+        "It is so.[12–14]¦ Then",
+        "It is so.[^1]¦ Then",
+        "It is so.[^note]¦ Then",
+        "It is so.[a]¦ Then",
+        "It is so.[citation needed]¦ Then",
+        "It is so.(1)¦ Then",
+        "It is so.(Smith 2020)¦ Then",
+        "It is so.【1†source】¦ Then",
+        "It is so.【4:0†source】【5†source】¦ Then",
+        "It is so.¹¦ Then",
+        "It is so.¹²¦ Then",
+        "It is so.¹,²¦ Then",
+        "It is so.⁴–⁶¦ Then",
+        "It is so.†¦ Then",
+        "It is so.<sup>1</sup>¦ Then",
+        "It is so.<sup>[1,2]</sup>¦ Then",
+        "It is so.[[1]](https://a.b/c_(d)?e=f)¦ Then",
+        "It is so.[1](https://a.b/c. \"A title. B\")¦ Then",
+        "It is so.[source](https://a.b)¦ Then",
+        "Is it so?[1]¦ Then",
+        "It is so![1]¦ Then",
+        "It is so…[1]¦ Then",
+        "He said \"Stop.\"[1]¦ Then",
+        "**It is so.[1]**¦ Then",
+        "(It is so.[1])¦ Then",
+        "We sell apples etc.[1]¦ They",
+        "It is 42.[1]¦ Then",
+        "它有效。[1]¦但是",
+        "它有效。【1†来源】¦但是",
+        "它有效？（1）¦但是",
+        "यह काम करता है।[1]¦ यह",
+        // After a blank only figures are one, and none before a word in lower case.
+        "It is so. [1]¦ Then",
+        "It is so. [1]¦",
+        "It is so. [1][2]¦ Then",
+        "It is so. [1](https://a.b)¦ Then",
+        "It is so. 【1†source】¦ Then",
+        "It is so. ¹¦ Then",
+        "It is so.¦ [1] is",
+        "It is so.¦ [Note] This",
+        "It is so.¦ (1) This",
+        // A list of sources is none.
+        "It is so.¦\n[1] A book",
+        "It is so.¦\n\n[1] A book",
+    ]);
+}
+
+#[test]
+fn a_citation_that_is_cut_off_leaves_its_sentence() {
+    check_all(&[
+        "It is so.¦[",
+        "It is so.¦[1",
+        "It is so.[1]¦[2",
+        "It is so.[1]¦(https://a.b",
+        "It is so.¦【1†sou",
+        "It is so.¦<sup>1</s",
+        "It is so.¦ [1",
+        "Yes.¦ It is so",
+        "它有效。¦[1",
+    ]);
+}
+
+#[test]
+fn what_only_begins_like_a_citation_is_none() {
+    check_all(&[
+        "Yes.¦ It is so.[He laughs, don't ask me. Then",
+        "Yes.¦ It is so.[He laughs, don't ask me. Then] he",
+        "Yes.¦ Call a.(b) Now",
+        "Yes.¦ Call list.[] Now",
+        "Yes.¦ It is a.<b> Now",
+        "Yes.¦ Ask Dr.[1] Smith",
+        "Yes.¦ It is 3.[1",
+        "Yes.¦ See node.js[1] It",
+        "它有效。¦（真的）但是",
+        "Yes.¦ It is so.[1\n2. It",
+    ]);
+}
+
+#[test]
 fn nothing_ends_within_a_quotation_or_a_bracket() {
     check_all(&[
         "He said \"Stop.",
@@ -257,7 +344,7 @@ fn items_paragraphs_and_rows_end_with_their_line() {
 
 /// A text of what is difficult, from a seed.
 fn any_text(chance: &mut Chance) -> String {
-    const PARTS: [&str; 38] = [
+    const PARTS: [&str; 45] = [
         "word",
         "Word",
         " ",
@@ -296,6 +383,13 @@ fn any_text(chance: &mut Chance) -> String {
         "z.B",
         "https://a",
         "é",
+        "[",
+        "[1]",
+        "](",
+        "¹",
+        "【",
+        "<sup>1</",
+        "sup>",
     ];
     (0..chance.below(40)).map(|_| PARTS[chance.below(PARTS.len())]).collect()
 }

@@ -96,6 +96,29 @@ fn an_end_of_generation_token_ends_and_shows_nothing() {
 }
 
 #[test]
+fn a_reply_never_ends_in_half_a_character() {
+    // Tokens 3 and 4 are the bytes of an é, token 5 begins a character of three.
+    const FAVOURED: f32 = 50.0;
+    for (forced, max_tokens, text) in [
+        (3, 1, ""),
+        (5, 1, ""),
+        // Within a text, broken characters are shown.
+        (5, 3, "\u{fffd}\u{fffd}"),
+        (4, 2, "\u{fffd}\u{fffd}"),
+        (6, 2, "aa"),
+    ] {
+        for stop in [&[][..], &["\u{fffd}\u{fffd}\u{fffd}"], &["ab"]] {
+            let mut request = greedy(&prompt(4), max_tokens);
+            request.params.logit_bias = vec![(forced, FAVOURED)];
+            request.params.stop = stop.iter().map(|&it| it.to_owned()).collect();
+            let seen = run_alone(request)[&0].clone();
+            assert_eq!(seen.tokens, vec![forced; max_tokens]);
+            assert_eq!((&*seen.text, seen.reason), (text, Some(FinishReason::Length)), "{forced}");
+        }
+    }
+}
+
+#[test]
 fn a_stop_text_ends_and_is_not_shown() {
     let whole = run_alone(greedy(&prompt(4), 30))[&0].text.clone();
     let (at, _) = whole.char_indices().nth(8).unwrap();
@@ -148,8 +171,13 @@ fn check_soft_max(seed: u64, stop: &[&str]) -> FinishReason {
     request.params.stop = stop.iter().map(|&it| it.to_owned()).collect();
     let seen = run_alone(request)[&0].clone();
 
-    let text = |num_tokens: usize| tokenizer().decode(&plain.tokens[..num_tokens]);
-    let end = (soft..=max_tokens).find(|&it| ends_sentence(&text(it)));
+    // Whole characters only; a begun one is no sentence's end.
+    let text = |num_tokens: usize| -> String {
+        let (tokenizer, mut decoder) = (tokenizer(), tokenizer().decoder());
+        plain.tokens[..num_tokens].iter().map(|&token| decoder.push(&tokenizer, token)).collect()
+    };
+    let with_begun = |num_tokens: usize| tokenizer().decode(&plain.tokens[..num_tokens]);
+    let end = (soft..=max_tokens).find(|&it| ends_sentence(&with_begun(it)));
     assert_eq!(seen.text, text(end.unwrap_or(max_tokens)), "seed {seed}");
     assert_eq!(seen.tokens, plain.tokens[..end.unwrap_or(max_tokens)], "seed {seed}");
     let reason = if end.is_some() { FinishReason::Stop } else { FinishReason::Length };
