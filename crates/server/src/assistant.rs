@@ -49,6 +49,7 @@ use crate::{
         (status = 408, description = "The body did not come in time.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
+        (status = 429, description = "This API key has its share of requests waiting or open; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 503, description = "The queue is full, or the server is starting or stopping; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 504, description = "The deadline passed.", body = ErrorBody),
     )
@@ -86,6 +87,7 @@ pub(crate) async fn query(
         (status = 408, description = "The body did not come in time.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
+        (status = 429, description = "This API key has its share of requests waiting or open; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 503, description = "The queue is full, or the server is starting or stopping; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 504, description = "The deadline passed.", body = ErrorBody),
     )
@@ -126,6 +128,7 @@ pub(crate) async fn query_stream(
         (status = 408, description = "The body did not come in time.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
+        (status = 429, description = "This API key has its share of requests waiting or open; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 503, description = "The queue is full, or the server is starting or stopping; `Retry-After` says when to come back.", body = ErrorBody),
         (status = 504, description = "The deadline passed.", body = ErrorBody),
     )
