@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use brisk_formats::GgufFile;
 use brisk_model::{load_template, named_templates};
-use brisk_tokenizer::{ChatTemplate, TemplateTrial, Tokenizer, TokenizerConfig};
+use brisk_tokenizer::{ChatTemplate, LocalTime, TemplateTrial, Tokenizer, TokenizerConfig};
 
 use crate::{config::Config, loading::Opened};
 
@@ -55,7 +55,9 @@ pub(crate) fn load(
     tokenizer: &Tokenizer,
 ) -> Result<ChatTemplate> {
     let Chosen { template, origin, trial } = choose(config, opened, tokenizer)?;
-    tracing::info!(origin, num_chars = template.source().chars().count(), "chat template");
+    let num_chars = template.source().chars().count();
+    let dates = shown_dates(&template);
+    tracing::info!(origin, num_chars, dates, "chat template");
     for (conversation, error) in &trial.failed {
         tracing::warn!(conversation, %error, "the chat template fails on some conversations");
     }
@@ -67,6 +69,15 @@ pub(crate) fn load(
         );
     }
     Ok(template)
+}
+
+/// What the template writes of today, if anything.
+pub(crate) fn shown_dates(template: &ChatTemplate) -> Option<String> {
+    match template.dates_at(&LocalTime::now()) {
+        Some(dates) if dates.is_empty() => None,
+        Some(dates) => Some(dates.replace('\0', ", ")),
+        None => Some("the time of day, or a date in a computed form".to_owned()),
+    }
 }
 
 /// The template that the file itself brings, or has none of.

@@ -142,6 +142,7 @@ fn chat_template(config: &Config, opened: &Opened, tokenizer: &Tokenizer) -> Vec
         pair("  chat template", format!("{origin}, {num_chars} characters")),
         pair("    renders", format!("{} sample conversations", trial.num_rendered)),
     ];
+    pairs.extend(template::shown_dates(&template).map(|dates| pair("    dates", dates)));
     let refused =
         trial.refused.iter().map(|(what, words)| ("    refuses", format!("{what}: {words}")));
     let failed =

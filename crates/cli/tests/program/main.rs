@@ -288,6 +288,12 @@ fn a_chat_template_is_a_file_a_name_or_the_model_s_own() {
         "in ./chat_template.json, 27 characters",
     );
 
+    place.file("dated.jinja", "{{ strftime_now('%Z%-Y, really') }}");
+    let mut command = place.command("inspect tiny.gguf --chat-template dated.jinja");
+    let text =
+        output_of("dated", &command.env("TZ", "CET-1CEST,M3.5.0,M10.5.0/3").output().unwrap());
+    assert!(text.contains("dates") && text.contains(", really"), "{text}");
+
     place.file("empty.jinja", " \n");
     place.file("empty.json", "{}");
     fs::write(place.path("latin.jinja"), b"\xe4").unwrap();

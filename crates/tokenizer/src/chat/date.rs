@@ -125,7 +125,7 @@ fn written(format: &str, time: &LocalTime, room: usize) -> Option<String> {
         match code.and_then(|(_, code)| part(code, modifier, time, &mut style)) {
             Some(Part::Text(text)) => out.add(&style, &text)?,
             Some(Part::Number { value, num_digits }) => {
-                out.add_number(&style, value, num_digits)?
+                out.add_number(&style, value, num_digits)?;
             }
             Some(Part::Format(format)) => {
                 let text = written(format, time, room)?;
