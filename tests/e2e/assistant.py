@@ -149,12 +149,13 @@ def who_leaves_a_shared_generation_does_not_end_it_and_the_last_one_does(f):
     assert f.server.num_aborted() == before, "one of the two stayed"
     # A busy machine may be slower to leave than the model is to answer; then the next pair tries.
     for number in range(20):
+        ended = f.server.num_ended()
         for connection, _ in [begin(f"And with disk {number}?") for _ in range(2)]:
             connection.close()
-        until(lambda: f.server.gauge("num_requests_running") == 0, "nothing runs")
+        until(lambda: f.server.num_ended() > ended, "the generation has ended")
         if f.server.num_aborted() > before:
             break
-    assert f.server.num_aborted() == before + 1, "the one generation of the two is aborted"
+    assert f.server.num_aborted() > before, "a generation that nobody waits for is aborted"
     assert f.query("What is Brisk?")["response"].strip()
 
 

@@ -95,6 +95,11 @@ class Server:
                 return float(line.rsplit(" ", 1)[1])
         raise KeyError(f"/metrics has no {name} {label}")
 
+    def num_ended(self):
+        """Choices and generations that ended, however they did."""
+        lines = self.request("GET", "/metrics")[2].decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:request_success_total{"))
+
     def num_aborted(self):
         """Generations that ended because nobody listened any more."""
         return self.gauge("request_success_total", label='finished_reason="abort"')
