@@ -16,7 +16,7 @@ use crate::request::{Message, Role};
 const LAYOUT: Layout = Layout { kind: FileKind::Conversations, version: 1, tables: TABLES };
 /// Turns that are deleted at a time on a full disk, and fewer where the write-ahead file has no room for
 /// what that changes.
-const DELETED_TURNS: u32 = 256;
+const DELETED_TURNS: u32 = 64;
 /// Pages that are given back to the disk at a time, in the same way.
 const RETURNED_AT_A_TIME: u32 = 64;
 /// How often a deletion does that at most, as moving pages takes time: 4 MiB in all.
@@ -348,9 +348,9 @@ impl Database {
             if num_free == 0 {
                 break;
             }
-            let returned =
-                as_many_as_fit(RETURNED_AT_A_TIME, |pages| give_back(&self.connection, pages));
-            self.write_back().and(returned)?;
+            as_many_as_fit(RETURNED_AT_A_TIME, |pages| give_back(&self.connection, pages))?;
+            // Where this fails now, it may work when there are fewer pages.
+            self.write_back().ok();
         }
         self.write_back()
     }
