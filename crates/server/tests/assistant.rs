@@ -46,6 +46,23 @@ async fn stream(client: &Client, path: &str, body: Value) -> (String, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reply_cut_within_a_character_ends_before_it() {
+    let server = Server::start_keeping(config()).await;
+    for (max_tokens, text) in [(1, ""), (2, ""), (3, "€"), (4, "€"), (5, "€")] {
+        let body = json!({"query": "%", "max_tokens": max_tokens, "soft_max_tokens": max_tokens});
+        let whole = post(&server.client, "/api/query", body.clone()).await;
+        assert_eq!((&whole["response"], &whole["finish_reason"]), (&json!(text), &json!("length")));
+        assert_eq!(whole["usage"]["completion_tokens"], max_tokens);
+        let (streamed, end) = stream(&server.client, "/api/query/stream", body).await;
+        // An empty reply is not kept.
+        assert_eq!((&*streamed, &end["cached"]), (text, &json!(!text.is_empty())));
+        let body = json!({"prompt": "%", "max_tokens": max_tokens});
+        let completion = post(&server.client, "/v1/completions", body).await;
+        assert_eq!(completion["choices"][0]["text"], text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_is_answered_in_one_piece() {
     let server = Server::start_keeping(config()).await;
     let reply = post(&server.client, "/api/query", json!({"query": "w"})).await;

@@ -17,6 +17,8 @@ const VOCAB_SIZE: usize = 259;
 pub const POISON: u8 = b'!';
 /// After this byte comes the poison: a reply that breaks after its first token.
 pub const BAIT: u8 = b'~';
+/// After this byte come euro signs, byte by byte and without end.
+pub const COIN: u8 = b'%';
 /// A chunk with this byte makes the model panic.
 pub const BOMB: u8 = b'^';
 
@@ -105,6 +107,9 @@ fn after(token: u32) -> u32 {
     match u8::try_from(token) {
         Ok(b'z') => EOS,
         Ok(BAIT) => u32::from(POISON),
+        Ok(COIN | 0xac) => 0xe2,
+        Ok(0xe2) => 0x82,
+        Ok(0x82) => 0xac,
         Ok(letter @ b'a'..=b'y') => u32::from(letter) + 1,
         _ => u32::from(b'a'),
     }
