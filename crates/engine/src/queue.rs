@@ -105,13 +105,15 @@ impl WaitingRoom {
         let QueueBounds { max_requests, max_tokens, is_shared } = self.bounds;
         let Load { num_requests: num_waiting, num_tokens: num_waiting_tokens } = self.total;
         let num_free = max_requests.saturating_sub(num_waiting);
+        let own = self.clients.get(&client);
+        // Whoever has something waiting is above its share of a full queue, too.
+        if let Some(own) = own.filter(|own| is_shared && own.num_requests >= num_free) {
+            return Err(QueueRefusal::ClientFull { num_waiting: own.num_requests, num_free });
+        }
         if num_free == 0 {
             return Err(QueueRefusal::Full { num_waiting, max_waiting: max_requests });
         }
-        let Some(own) = self.clients.get(&client) else { return Ok(()) };
-        if is_shared && own.num_requests >= num_free {
-            return Err(QueueRefusal::ClientFull { num_waiting: own.num_requests, num_free });
-        }
+        let Some(own) = own else { return Ok(()) };
         let num_free_tokens = max_tokens.saturating_sub(num_waiting_tokens);
         if num_tokens > num_free_tokens {
             return Err(QueueRefusal::TokensFull { num_tokens: num_waiting_tokens, max_tokens });
@@ -211,6 +213,8 @@ mod tests {
         let none = "1 requests of this client are waiting, 1 places are for others";
         check(true, "a, b, c, d, e, f, g, a", none);
         check(true, "a, b, c, d, e, f, g, h", "in");
+        let full = "1 requests of this client are waiting, 0 places are for others";
+        check(true, "a, b, c, d, e, f, g, h, a", full);
         check(true, "a, b, c, d, e, f, g, h, i", "8 requests are waiting, the queue holds 8");
     }
 

@@ -167,7 +167,8 @@ mod tests {
         drop(held);
         drop(got(&mut second));
         drop(got(&mut third));
-        assert_eq!((places.lock().room.num_requests(), places.lock().num_free), (0, 1));
+        let state = places.lock();
+        assert_eq!((state.room.num_requests(), state.num_free), (0, 1));
     }
 
     #[test]
@@ -204,6 +205,7 @@ mod tests {
         drop(held);
         drop(first);
         drop(got(&mut second));
-        assert_eq!((places.lock().room.num_requests(), places.lock().num_free), (0, 1));
+        let state = places.lock();
+        assert_eq!((state.room.num_requests(), state.num_free), (0, 1));
     }
 }

@@ -16,8 +16,8 @@ use serde_json::json;
 
 const PATH: &str = "/v1/completions";
 
-fn two_keys() -> ServerConfig {
-    ServerConfig { api_keys: vec!["sk-a".into(), "sk-b".into()], ..config() }
+fn with_keys<const N: usize>(keys: [&str; N]) -> ServerConfig {
+    ServerConfig { api_keys: keys.map(str::to_owned).to_vec(), ..config() }
 }
 
 fn shared(max_num_seqs: usize, max_queued_requests: usize) -> EngineConfig {
@@ -35,7 +35,7 @@ async fn a_key_that_floods_does_not_lock_out_another() {
     for (bounds, flood) in
         [(shared(2, 8), CANARY), (shared(2, 8), &endless()), (shared(2, 1), CANARY)]
     {
-        let server = Server::start_with(two_keys(), bounds);
+        let server = Server::start_with(with_keys(["sk-a", "sk-b"]), bounds);
         let [a, b] =
             ["sk-a", "sk-b"].map(|key| server.client.with(&format!("Authorization: Bearer {key}")));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -74,9 +74,9 @@ async fn a_key_that_floods_does_not_lock_out_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_that_is_full_is_429_and_a_server_that_is_full_503() {
-    let server = Server::start_with(two_keys(), shared(1, 4));
-    let [a, b] =
-        ["sk-a", "sk-b"].map(|key| server.client.with(&format!("Authorization: Bearer {key}")));
+    let server = Server::start_with(with_keys(["sk-a", "sk-b", "sk-c", "sk-d"]), shared(1, 4));
+    let [a, b, c, d] = ["sk-a", "sk-b", "sk-c", "sk-d"]
+        .map(|key| server.client.with(&format!("Authorization: Bearer {key}")));
     server.gate.close();
     let mut open = vec![a.begin_post(PATH, CANARY).await];
     eventually("the first runs", || server.gate.is_held()).await;
@@ -91,6 +91,11 @@ async fn a_share_that_is_full_is_429_and_a_server_that_is_full_503() {
         assert_eq!(reply.json()["error"]["type"], "rate_limit_error");
         assert!(reply.header("retry-after").is_some());
     }
+    open.push(c.begin_post(PATH, CANARY).await);
+    eventually("it waits", || server.engine.stats().num_queued_requests == 4).await;
+    let reply = d.post(PATH, CANARY).await;
+    assert_eq!(reply.error(), "503 queue_full");
+    assert!(reply.header("retry-after").is_some());
     server.gate.open();
     for stream in &mut open {
         let text = read_until(stream, "\"timings\"").await;
@@ -101,7 +106,7 @@ async fn a_share_that_is_full_is_429_and_a_server_that_is_full_503() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_does_not_hold_all_connections() {
     let server = Server::start_with(
-        ServerConfig { max_connections: 8, ..two_keys() },
+        ServerConfig { max_connections: 8, ..with_keys(["sk-a", "sk-b"]) },
         EngineConfig { num_clients: 2, ..EngineConfig::default() },
     );
     let [a, b] =

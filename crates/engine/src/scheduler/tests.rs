@@ -165,6 +165,23 @@ fn a_client_with_fewest_at_work_is_admitted_first() {
 }
 
 #[test]
+fn no_client_waits_for_more_than_a_round_of_the_others() {
+    check_plans(
+        "blocks 99 of 16; seqs 1; add 1:4 by 7; add 2:4 by 7; add 3:4 by 7; add 4:4 by 8; \
+         add 5:4 by 9; add 6:4 by 9; step; finish 1; step; finish 4; step; finish 5; step; finish 2; \
+         add 7:4 by 8; step; finish 7; step",
+        &[
+            "admit 1; run 1 0..4!",
+            "admit 4; run 4 0..4!",
+            "admit 5; run 5 0..4!",
+            "admit 2; run 2 0..4!",
+            "admit 7; run 7 0..4!",
+            "admit 6; run 6 0..4!",
+        ],
+    );
+}
+
+#[test]
 fn a_client_with_more_gives_a_place_to_one_that_waits() {
     check_plans(
         "blocks 99 of 16; seqs 3; add 1:4 by 7; add 2:4 by 7; add 3:4 by 7; step; add 4:9 by 8; step; \
