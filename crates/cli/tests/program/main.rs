@@ -306,7 +306,11 @@ fn a_reply_that_never_ends_is_cut_and_says_so() {
     for (context, line, expected) in [
         (4096, "", "stopped after 2048 tokens: --max-tokens allows more\n"),
         (4096, "--max-tokens 3", "stopped after 3 tokens: as --max-tokens says\n"),
-        (128, "", "stopped after 113 tokens: the context is full, --max-model-len may allow more\n"),
+        (
+            128,
+            "",
+            "stopped after 113 tokens: the context is full, --max-model-len may allow more\n",
+        ),
     ] {
         tiny::write_endless(&place.path("endless.gguf"), context);
         let output = place.run(&format!("run hello --model endless.gguf --seed 1 {line}"));
