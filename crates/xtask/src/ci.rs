@@ -1,14 +1,18 @@
 //! The whole of CI, in the order in which a mistake is cheapest to find.
 
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, path::Path, time::Duration};
 
 use anyhow::Result;
 
 use crate::{
+    dist,
     server::Server,
-    shell::{Tally, answers, run, run_with},
+    shell::{Tally, answers, run, run_with, run_within},
     tidy, tools,
 };
+
+/// The database is a few megabytes.
+const ADVISORIES_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Everything that must pass.
 pub(crate) fn run_ci() -> Result<()> {
@@ -25,27 +29,43 @@ pub(crate) fn run_ci() -> Result<()> {
         let args = ["doc", "--workspace", "--no-deps", "--document-private-items"];
         run_with(&root, "cargo", &args, &[("RUSTDOCFLAGS", deny)])
     });
-    tally.step("release binary", || run_cargo(&root, &["build", "--release", "--locked"]));
+    tally.step("release binary", || dist::build(&root));
     e2e_steps(&root, &mut tally);
     aarch64(&root, &mut tally);
     tally.step("licences and sources", || {
         let deny = tools::cargo_deny(&root)?;
         run(&root, &deny.to_string_lossy(), &["check", "licenses", "bans", "sources"])
     });
+    advisories(&root, &mut tally);
     tally.close()
+}
+
+/// Nothing that came in has a known weakness, as far as the database of them can be had.
+fn advisories(root: &Path, tally: &mut Tally) {
+    let deny = tools::cargo_deny(root).map(|it| it.to_string_lossy().into_owned());
+    let fetched = deny.and_then(|deny| {
+        run_within(root, &deny, &["fetch", "db"], ADVISORIES_TIMEOUT).map(|()| deny)
+    });
+    match fetched {
+        Ok(deny) => tally
+            .step("advisories", || run(root, &deny, &["check", "--disable-fetch", "advisories"])),
+        Err(error) => {
+            tally.skip("advisories", &format!("the database cannot be had: {error:#}"));
+        }
+    }
 }
 
 /// The release binary under real clients.
 pub(crate) fn run_e2e() -> Result<()> {
     let root = crate::root()?;
     let mut tally = Tally::default();
-    tally.step("release binary", || run_cargo(&root, &["build", "--release", "--locked"]));
+    tally.step("release binary", || dist::build(&root));
     e2e_steps(&root, &mut tally);
     tally.close()
 }
 
 fn e2e_steps(root: &Path, tally: &mut Tally) {
-    let binary = root.join("target/release/brisk");
+    let binary = root.join(dist::BINARY);
     let binary = binary.to_string_lossy();
     tally.step("bench smoke", || {
         let args = ["bench", "--prompt-tokens", "64", "--gen-tokens", "16", "--json"];

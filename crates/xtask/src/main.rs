@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a chore's output is its result")]
 
 mod ci;
+mod dist;
 mod server;
 mod shell;
 mod tidy;
@@ -20,6 +21,8 @@ cargo xtask <chore>
 
   ci       everything that must pass: format, tidy, lints, tests, docs, licences, the release
            binary under real clients. Installs what it needs when it may, says what it skips.
+  dist     the program to give away, target/dist/brisk: its line tables beside it, and no folder of
+           this machine in it
   tidy     the layer table, file headers, documents that name what exists
   e2e      the release binary under the OpenAI client, Chromium and the bad-input corpus
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let chore = std::env::args().nth(1);
     let result = match chore.as_deref() {
         Some("ci") => ci::run_ci(),
+        Some("dist") => root().and_then(|root| dist::build(&root)),
         Some("tidy") => root().and_then(|root| tidy::run(&root)),
         Some("e2e") => ci::run_e2e(),
         Some("help" | "--help" | "-h") | None => {

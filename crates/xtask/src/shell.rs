@@ -4,7 +4,8 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -21,8 +22,7 @@ pub(crate) fn run_with<S: AsRef<OsStr>>(
     args: &[S],
     variables: &[(&str, &OsStr)],
 ) -> Result<()> {
-    let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
-    println!("$ {program} {}", shown.join(" "));
+    println!("$ {program} {}", shown(args));
     let status = Command::new(program)
         .args(args)
         .envs(variables.iter().copied())
@@ -33,6 +33,35 @@ pub(crate) fn run_with<S: AsRef<OsStr>>(
         bail!("{program} ended with {status}");
     }
     Ok(())
+}
+
+/// Like [`run`], and ends the program when its time is over.
+pub(crate) fn run_within<S: AsRef<OsStr>>(
+    root: &Path,
+    program: &str,
+    args: &[S],
+    limit: Duration,
+) -> Result<()> {
+    println!("$ {program} {}", shown(args));
+    let child = Command::new(program).args(args).current_dir(root).spawn();
+    let mut child = child.with_context(|| format!("starting {program}"))?;
+    let start = Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("{program} ended with {status}"),
+            None if start.elapsed() > limit => break,
+            None => thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("{program} took longer than {} s", limit.as_secs())
+}
+
+fn shown<S: AsRef<OsStr>>(args: &[S]) -> String {
+    let args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+    args.join(" ")
 }
 
 /// Whether `program` can be started and answers `--version`.
@@ -101,5 +130,24 @@ impl Tally {
             self.skipped.len()
         );
         if self.failed.is_empty() { Ok(()) } else { bail!("{} failed", self.failed.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended() {
+        let check = |program: &str, args: &[&str], limit_ms, expected: &str| {
+            let limit = Duration::from_millis(limit_ms);
+            let result = run_within(Path::new("."), program, args, limit);
+            let found = result.map_or_else(|it| it.to_string(), |()| "ok".to_owned());
+            assert!(found.starts_with(expected), "{found}");
+        };
+        check("true", &[], 60_000, "ok");
+        check("false", &[], 60_000, "false ended with exit status: 1");
+        check("sleep", &["600"], 0, "sleep took longer than 0 s");
+        check("no-such-program", &[], 60_000, "starting no-such-program");
     }
 }

@@ -89,9 +89,8 @@ impl<'a> Statement<'a> {
     /// How many lines of `text` another program's statement takes, where it begins and none of
     /// ours is hidden in it.
     fn foreign_lines(self, text: &str, line: usize) -> Result<usize, ConfigError> {
-        let (Some(value), Some((_, beyond))) = (self.value, text.split_once('=')) else {
-            return Ok(1);
-        };
+        let Some(value) = self.value else { return Ok(1) };
+        let (_, beyond) = text.split_once('=').unwrap_or_default();
         let mut beyond = beyond.trim_start_matches(BLANKS).chars();
         let quote = beyond.next().filter(|it| ['"', '\'', '`'].contains(it));
         let Some(quote) = quote else { return no_setting_in(value, line).map(|()| 1) };

@@ -30,13 +30,15 @@ pub(super) fn read(text: &str) -> Name {
         return Name::Ours;
     }
     let shape = Shape::of(text);
-    let meant = VARIABLES.iter().find(|it| shape.words.contains(&it.shape.line));
+    let is_branded = shape.letters.contains(&*PREFIX);
+    let candidates = || VARIABLES.iter().filter(|it| it.has_prefix() == is_branded);
+    let meant = candidates().find(|it| shape.words.contains(&it.shape.line));
     // Without its prefix it must be a word: other programs have names like LLAMA_ARG_CTX_SIZE.
     let shows = |it: &&Variable| match it.has_prefix() {
         true => shape.letters.contains(&it.shape.letters),
         false => shape.letters == it.shape.letters,
     };
-    let meant = meant.or_else(|| VARIABLES.iter().find(shows)).map(|it| it.name.clone());
+    let meant = meant.or_else(|| candidates().find(shows)).map(|it| it.name.clone());
     if meant.is_some() || shape.has_prefix_inside() {
         return Name::MeantForUs(meant.or_else(|| suggest_variable(text)));
     }
@@ -63,12 +65,7 @@ pub(super) fn is_identifier(text: &str) -> bool {
 }
 
 fn is_ours(text: &str) -> bool {
-    text == FILE_VARIABLE || find(text).is_some()
-}
-
-/// The setting that the variable `name` sets.
-pub(super) fn find(name: &str) -> Option<&'static Setting> {
-    settings::ALL.into_iter().find(|it| variables_of(it).iter().any(|it| it == name))
+    VARIABLES.iter().any(|it| it.name == text)
 }
 
 /// The variables that set `setting`, the proper one first.
@@ -77,7 +74,7 @@ pub(super) fn variables_of(setting: &Setting) -> Vec<String> {
 }
 
 /// The variable that is close enough to `wrong` to have been meant.
-pub(super) fn suggest_variable(wrong: &str) -> Option<String> {
+fn suggest_variable(wrong: &str) -> Option<String> {
     let wrong = wrong.trim().to_ascii_uppercase();
     suggest(&wrong, VARIABLES.iter().map(|it| it.name.clone()))
 }

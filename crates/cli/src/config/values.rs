@@ -25,7 +25,9 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
         Kind::Text | Kind::Path | Kind::PathOrName => {
             // What was not UTF-8 has become U+FFFD.
             let is_broken = |it: char| it.is_control() || it == char::REPLACEMENT_CHARACTER;
-            if text.is_empty() || text.contains(is_broken) || is_in_quotes(text) {
+            let is_hidden = |it: char| !is_visible(it);
+            let is_padded = text.starts_with(is_hidden) || text.ends_with(is_hidden);
+            if text.is_empty() || text.contains(is_broken) || is_padded || is_in_quotes(text) {
                 return Err(
                     "a text that is not empty, without quotation marks around it".to_owned()
                 );
@@ -59,9 +61,7 @@ pub(crate) fn read(kind: Kind, texts: &[String]) -> Result<Value, String> {
             if is_good { Ok(Value::Text(text.to_owned())) } else { Err(words) }
         }
         Kind::RedisUrl => match text.strip_prefix("redis://") {
-            Some(rest) if !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_graphic()) => {
-                Ok(Value::Text(text.to_owned()))
-            }
+            Some(rest) if Items::Key.is_good(rest) => Ok(Value::Text(text.to_owned())),
             _ => Err("redis://[user:password@]host[:port][/database]".to_owned()),
         },
         Kind::Bytes { min, max } => {
@@ -274,11 +274,19 @@ mod tests {
         ] {
             check(Kind::Secret, text, "a text of 16 visible characters at least");
         }
-        for text in ["", "\"quoted\"", "quoted'", "«quoted»", "a\tb", "\u{fffd}"] {
+        for text in ["", "\"quoted\"", "quoted'", "«quoted»", "a\tb", "\u{fffd}", "a\u{200b}"] {
             let expected = "a text that is not empty, without quotation marks around it";
             check(Kind::Path, text, expected);
         }
-        for text in ["", "redis://", "localhost:6379", "http://host", "redis://a b"] {
+        for text in [
+            "",
+            "redis://",
+            "localhost:6379",
+            "http://host",
+            "redis://a b",
+            "redis://a\"",
+            "redis://${R}",
+        ] {
             check(Kind::RedisUrl, text, "redis://[user:password@]host[:port][/database]");
         }
         let port = Kind::Number { min: 0, max: 65535 };
