@@ -14,7 +14,6 @@ use common::{
     log::{LOG, capture},
 };
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 
 const PATH: &str = "/v1/completions";
 
