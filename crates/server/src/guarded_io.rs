@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Bytes of a next request that are taken while this one is served; more wait in the system.
-const MAX_AHEAD_BYTES: usize = 2048;
+const MAX_AHEAD_BYTES: usize = 512;
 
 /// Limits of one stream.
 #[derive(Clone, Copy, Debug)]

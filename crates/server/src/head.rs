@@ -66,18 +66,21 @@ pub(crate) struct HeadScanner {
     num_bytes: usize,
     num_lines: usize,
     line_bytes: usize,
-    /// The first bytes of the line, in lower case.
+    /// The first bytes of a header line, in lower case; more of them where the length is stated.
     line_start: Vec<u8>,
-    /// The last bytes of the line, the latest one lowest.
-    line_end: u128,
+    /// The last bytes of the request line, the latest one lowest.
+    request_line_end: u128,
     last_byte: u8,
     /// What was said about the body's length.
     length: Option<BodyLength>,
 }
 
-/// Long enough for `transfer-encoding: chunked` and for a `content-length:` of any number, with
-/// some blanks.
+/// Long enough for the longest header name that matters, and its colon.
+const NAME_BYTES: usize = TRANSFER_ENCODING.len();
+/// Long enough for that name and its one good value, and for any number, with some blanks.
 const LINE_START_BYTES: usize = 64;
+const CONTENT_LENGTH: &[u8] = b"content-length:";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding:";
 
 impl HeadScanner {
     /// Whether any byte of this head has come; empty lines before it are none of it.
@@ -114,8 +117,9 @@ impl HeadScanner {
 
     fn grow_line(&mut self, byte: u8) -> Verdict {
         self.line_bytes += 1;
-        self.line_end = self.line_end << 8 | u128::from(byte);
-        if self.line_start.len() < LINE_START_BYTES {
+        if self.num_lines == 0 {
+            self.request_line_end = self.request_line_end << 8 | u128::from(byte);
+        } else if self.line_start.len() < NAME_BYTES || self.is_about_length() {
             self.line_start.push(byte.to_ascii_lowercase());
         }
         match self.num_lines {
@@ -127,6 +131,12 @@ impl HeadScanner {
             }
             _ => Verdict::Incomplete,
         }
+    }
+
+    fn is_about_length(&self) -> bool {
+        let line = &self.line_start;
+        line.len() < LINE_START_BYTES
+            && (line.starts_with(CONTENT_LENGTH) || line.starts_with(TRANSFER_ENCODING))
     }
 
     fn end_line(&mut self) -> Verdict {
@@ -149,7 +159,7 @@ impl HeadScanner {
     /// Whether the request line ends with ` HTTP/` and a version that is not 1.0 or 1.1. What is no
     /// version at all the HTTP library refuses.
     fn is_other_version(&self) -> bool {
-        let end = self.line_end.to_be_bytes();
+        let end = self.request_line_end.to_be_bytes();
         let is_version = matches!(&end[7..], [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit());
         is_version && !matches!(&end[13..], b"1.0" | b"1.1")
@@ -159,14 +169,14 @@ impl HeadScanner {
     fn note_length(&mut self) -> Verdict {
         let line = &self.line_start[..];
         let fits = self.line_bytes <= LINE_START_BYTES;
-        let length = if let Some(value) = line.strip_prefix(b"content-length:") {
+        let length = if let Some(value) = line.strip_prefix(CONTENT_LENGTH) {
             let value = value.trim_ascii();
             // Not `parse` alone: it takes a sign.
             let is_number = fits && value.iter().all(u8::is_ascii_digit);
             let text = str::from_utf8(value).ok().filter(|_| is_number);
             let num_bytes = text.and_then(|text| text.parse().ok());
             num_bytes.map(BodyLength::Bytes).ok_or(HeadFault::BadLength)
-        } else if let Some(value) = line.strip_prefix(b"transfer-encoding:") {
+        } else if let Some(value) = line.strip_prefix(TRANSFER_ENCODING) {
             let is_chunked = fits && value.trim_ascii() == b"chunked";
             is_chunked.then_some(BodyLength::Chunked).ok_or(HeadFault::UnknownCoding)
         } else {

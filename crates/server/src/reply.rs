@@ -141,17 +141,17 @@ impl TrackedReply {
     }
 
     fn track_token(&mut self, choice: usize) {
-        let now = Instant::now();
         if self.so_far.num_completion_tokens == 0 {
-            let first_token = now.duration_since(self.started);
+            let first_token = self.started.elapsed();
             self.so_far.timings.time_to_first_token_ms = first_token.as_secs_f64() * 1e3;
         }
         self.so_far.num_completion_tokens += 1;
         // The pace of a kept or shared reply says nothing about the engine.
-        if matches!(self.cache().status, CacheStatus::Miss | CacheStatus::Bypass)
-            && let Some(latest) = self.latest_token[choice].replace(now)
-        {
-            self.app.metrics.observe_inter_token((now - latest).as_secs_f64());
+        if matches!(self.cache().status, CacheStatus::Miss | CacheStatus::Bypass) {
+            let now = Instant::now();
+            if let Some(latest) = self.latest_token[choice].replace(now) {
+                self.app.metrics.observe_inter_token((now - latest).as_secs_f64());
+            }
         }
     }
 
