@@ -1,0 +1,254 @@
+//! Refuses, when a template is loaded, the names that nothing will know when it is rendered.
+//!
+//! What Python has and we have not is refused wherever it stands. What Python has not either is
+//! refused where it is sure to be reached; in a branch that is never taken it does no harm there.
+
+use super::expressions::children;
+use super::statements::literal_text;
+use super::tree::{Expr, Kind, NameId, Statement, Target, Template, What};
+use crate::TemplateError;
+use crate::chat::fault::quoted;
+use crate::chat::library::{REFUSED_FILTERS, REFUSED_FUNCTIONS, TESTS, is_filter};
+use crate::chat::python::{REFUSED, is_any_method};
+use std::collections::HashSet;
+
+type Check = Result<(), TemplateError>;
+
+/// Given to templates, or to a part of one.
+const KNOWN: [&str; 12] = [
+    "caller", "cycler", "dict", "joiner", "loop", "namespace", "raise_exception", "range", "self",
+    "strftime_now", "super", "varargs",
+];
+
+/// Whether a place is reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Sure,
+    /// In a loop or macro: Python looks for filters there before it renders.
+    Read,
+    /// In a branch: Python looks when it comes there.
+    Branch,
+}
+
+pub(super) fn check(template: &Template) -> Check {
+    let mut names = Names { template, assigned: HashSet::new() };
+    names.collect_all();
+    names.body(&template.body, Reach::Sure)?;
+    for definition in &template.macros {
+        for (_, default) in &definition.parameters {
+            names.expressions(default, Reach::Read)?;
+        }
+        names.body(&definition.body, Reach::Read)?;
+    }
+    for (_, body) in &template.blocks {
+        names.body(body, Reach::Read)?;
+    }
+    Ok(())
+}
+
+struct Names<'t> {
+    template: &'t Template,
+    assigned: HashSet<NameId>,
+}
+
+fn fail(line: u32, message: String) -> Check {
+    Err(TemplateError::Invalid { line: line as usize, message })
+}
+
+impl Names<'_> {
+    fn collect_all(&mut self) {
+        let template = self.template;
+        for definition in &template.macros {
+            self.assigned.extend(definition.name);
+            self.assigned.extend(definition.parameters.iter().map(|(name, _)| *name));
+            self.collect(&definition.body);
+        }
+        for definition in &template.loops {
+            self.assign(&definition.target);
+            self.collect(&definition.body);
+            self.collect(&definition.otherwise);
+        }
+        for (_, body) in &template.blocks {
+            self.collect(body);
+        }
+        self.collect(&template.body);
+    }
+
+    fn collect(&mut self, body: &[Statement]) {
+        for statement in body {
+            match &statement.what {
+                What::Set(target, _) => self.assign(target),
+                What::SetBlock(target, _, body) => {
+                    self.assign(target);
+                    self.collect(body);
+                }
+                What::With(values, body) => {
+                    values.iter().for_each(|(target, _)| self.assign(target));
+                    self.collect(body);
+                }
+                What::If(branches, otherwise) => {
+                    branches.iter().for_each(|(_, body)| self.collect(body));
+                    self.collect(otherwise);
+                }
+                What::Filter(_, body) | What::Autoescape(_, body) | What::Generation(body) => {
+                    self.collect(body);
+                }
+                What::Data(_)
+                | What::Print(_)
+                | What::For(_)
+                | What::Macro(_)
+                | What::Call(..)
+                | What::Block(..)
+                | What::Other(_)
+                | What::Break
+                | What::Continue => {}
+            }
+        }
+    }
+
+    fn assign(&mut self, target: &Target) {
+        match target {
+            Target::Name(name) => {
+                self.assigned.insert(*name);
+            }
+            Target::Tuple(targets) => targets.iter().for_each(|target| self.assign(target)),
+            Target::Attribute(..) => {}
+        }
+    }
+
+    /// Macros and blocks are looked at by themselves.
+    fn body(&self, body: &[Statement], reach: Reach) -> Check {
+        for statement in body {
+            match &statement.what {
+                What::Print(value) | What::Set(_, value) => self.expression(value, reach)?,
+                What::For(place) => {
+                    let definition = &self.template.loops[*place];
+                    self.expression(&definition.values, reach)?;
+                    let inner = if reach == Reach::Branch { reach } else { Reach::Read };
+                    self.expressions(&definition.condition, inner)?;
+                    self.body(&definition.body, inner)?;
+                    self.body(&definition.otherwise, inner)?;
+                }
+                What::If(branches, otherwise) => {
+                    for (place, (condition, body)) in branches.iter().enumerate() {
+                        let reach = if place == 0 { reach } else { Reach::Branch };
+                        self.expression(condition, reach)?;
+                        self.body(body, Reach::Branch)?;
+                    }
+                    self.body(otherwise, Reach::Branch)?;
+                }
+                What::SetBlock(_, filter, body) => {
+                    self.expressions(filter, reach)?;
+                    self.body(body, reach)?;
+                }
+                What::With(values, body) => {
+                    self.expressions(values.iter().map(|(_, value)| value), reach)?;
+                    self.body(body, reach)?;
+                }
+                What::Filter(value, body) | What::Autoescape(value, body) => {
+                    self.expression(value, reach)?;
+                    self.body(body, reach)?;
+                }
+                What::Generation(body) => self.body(body, reach)?,
+                What::Call(call, _) => self.expression(call, reach)?,
+                What::Other(name) => {
+                    self.expression(name, reach)?;
+                    if reach == Reach::Sure {
+                        let name = quoted(literal_text(name).unwrap_or_default());
+                        return fail(statement.line, format!("template {name} does not exist"));
+                    }
+                }
+                What::Data(_)
+                | What::Macro(_)
+                | What::Block(..)
+                | What::Break
+                | What::Continue => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn expressions<'e>(
+        &self,
+        expressions: impl IntoIterator<Item = &'e Expr>,
+        reach: Reach,
+    ) -> Check {
+        expressions.into_iter().try_for_each(|expression| self.expression(expression, reach))
+    }
+
+    fn expression(&self, expression: &Expr, reach: Reach) -> Check {
+        let line = expression.line;
+        match &expression.kind {
+            Kind::Filter(_, name, arguments) => {
+                self.filter(name, line, reach)?;
+                let named = arguments.positional.first().and_then(literal_text);
+                if let ("map", Some(name)) = (&**name, named) {
+                    self.filter(name, line, Reach::Branch)?;
+                }
+            }
+            Kind::Test(_, name, _) if reach != Reach::Branch && !TESTS.contains(&&**name) => {
+                return fail(line, format!("test {} is unknown", quoted(name)));
+            }
+            Kind::Attribute(_, name) if name.as_str().starts_with("__") => {
+                let name = quoted(name.as_str());
+                return fail(line, format!("attribute {name}: names that begin with __ cannot be read"));
+            }
+            Kind::Call(function, _) => self.call(&function.kind, line, reach)?,
+            Kind::And(a, b) | Kind::Or(a, b) => {
+                self.expression(a, reach)?;
+                let reach = if reach == Reach::Branch { reach } else { Reach::Read };
+                return self.expression(b, reach);
+            }
+            Kind::If(..) => return self.expressions(children(&expression.kind), Reach::Branch),
+            _ => {}
+        }
+        self.expressions(children(&expression.kind), reach)
+    }
+
+    fn filter(&self, name: &str, line: u32, reach: Reach) -> Check {
+        if let Some((_, why)) = REFUSED_FILTERS.iter().find(|(known, _)| *known == name) {
+            return fail(line, format!("filter {} is not offered: {why}", quoted(name)));
+        }
+        if reach != Reach::Branch && !is_filter(name) {
+            return fail(line, format!("filter {} is unknown", quoted(name)));
+        }
+        Ok(())
+    }
+
+    fn call(&self, function: &Kind, line: u32, reach: Reach) -> Check {
+        match function {
+            Kind::Attribute(value, name) => {
+                let name = name.as_str();
+                if REFUSED.contains(&name) {
+                    let name = quoted(name);
+                    return fail(line, format!("method {name} is not offered: a prompt is made of text"));
+                }
+                // A namespace may hold macros.
+                let may_hold = match &value.kind {
+                    Kind::Name(id) => self.assigned.contains(id) || self.name(*id) == "self",
+                    _ => false,
+                };
+                if reach == Reach::Sure && !may_hold && !is_any_method(name) {
+                    return fail(line, format!("method {} is unknown", quoted(name)));
+                }
+            }
+            Kind::Name(id) => {
+                let name = self.name(*id);
+                let is_assigned = self.assigned.contains(id);
+                let refused = REFUSED_FUNCTIONS.iter().find(|(known, _)| *known == name);
+                if let (false, Some((_, why))) = (is_assigned, refused) {
+                    return fail(line, format!("function {} is not offered: {why}", quoted(name)));
+                }
+                if reach == Reach::Sure && !is_assigned && !KNOWN.contains(&name) {
+                    return fail(line, format!("function {} is unknown", quoted(name)));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn name(&self, id: NameId) -> &str {
+        &self.template.names[id as usize]
+    }
+}
