@@ -3,19 +3,18 @@
 //! A template comes with a model file, so it is bounded in everything: source, nesting, steps, the
 //! bytes it makes and reads, and output.
 
-mod bounded;
 mod budget;
 mod builtin;
-mod check;
-mod constants;
-mod costs;
 mod date;
-mod dialect;
 mod engine;
-mod json;
-mod needs;
+#[cfg(test)]
+mod expressions;
+mod fault;
+mod library;
 mod prompt;
-mod rewrite;
+mod python;
+mod run;
+mod syntax;
 mod trial;
 
 pub use date::LocalTime;
@@ -25,7 +24,6 @@ pub use trial::TemplateTrial;
 use crate::error::shortened;
 use crate::{TemplateError, Tokenizer};
 use engine::Engine;
-use minijinja::value::Value;
 use prompt::Hidden;
 use serde::Serialize;
 use std::sync::Arc;
@@ -78,9 +76,7 @@ impl ChatTemplate {
     /// `strftime_now` writes the local date, also where a template asks whether it is defined and has a
     /// fixed date for when it is not: the real one is what models are told elsewhere.
     pub fn new(source: &str, tokens: TemplateTokens) -> Result<ChatTemplate, TemplateError> {
-        let plain = dialect::with_line_ends(source);
-        let blocks = check::check_source(&plain)?;
-        let engine = Arc::new(Engine::compile(&blocks.replaced_in(&plain))?);
+        let engine = Arc::new(Engine::compile(source)?);
         Ok(ChatTemplate { source: source.into(), engine, tokens })
     }
 
@@ -172,15 +168,15 @@ impl ChatTemplate {
                 Ok(Message { role, content })
             })
             .collect::<Result<Vec<_>, TemplateError>>()?;
-        let text = self.engine.render(&Context {
+        let context = Context {
             messages,
             add_generation_prompt,
             bos_token: &self.tokens.bos,
             eos_token: &self.tokens.eos,
             tools,
             documents: (),
-            strftime_now: strftime_now(now),
-        })?;
+        };
+        let text = self.engine.render(&context, now)?;
         Ok(hidden.show(&text))
     }
 }
@@ -193,14 +189,6 @@ struct Options<'a> {
     tools: Option<&'a serde_json::Value>,
 }
 
-/// The function of that name.
-fn strftime_now(now: LocalTime) -> Value {
-    Value::from_function(move |format: &str| {
-        budget::charge(date::MAX_BYTES)?;
-        date::strftime(format, &now)
-    })
-}
-
 // What a template can read; the names are Hugging Face's.
 #[derive(Serialize)]
 struct Context<'a> {
@@ -210,7 +198,6 @@ struct Context<'a> {
     eos_token: &'a str,
     tools: Option<&'a serde_json::Value>,
     documents: (),
-    strftime_now: Value,
 }
 
 #[derive(Serialize)]

@@ -60,7 +60,7 @@ pub(super) struct Hidden<'a> {
 }
 
 // Supplementary Private Use Area-B. No template or font we know of uses it.
-const PRIVATE_USE: std::ops::RangeInclusive<char> = '\u{100000}'..='\u{10fffd}';
+pub(super) const PRIVATE_USE: std::ops::RangeInclusive<char> = '\u{100000}'..='\u{10fffd}';
 
 impl<'a> Hidden<'a> {
     /// `texts` are all that may reach the output.
