@@ -26,6 +26,7 @@ use crate::error::shortened;
 use crate::{TemplateError, Tokenizer};
 use engine::Engine;
 use minijinja::value::Value;
+use minijinja::{Error, ErrorKind};
 use prompt::Hidden;
 use serde::Serialize;
 use std::sync::Arc;
@@ -198,6 +199,7 @@ fn strftime_now(now: LocalTime) -> Value {
     Value::from_function(move |format: &str| {
         budget::charge(date::MAX_BYTES)?;
         date::strftime(format, &now)
+            .map_err(|message| Error::new(ErrorKind::InvalidOperation, message))
     })
 }
 

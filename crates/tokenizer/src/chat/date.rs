@@ -5,7 +5,6 @@
 
 use jiff::civil::{DateTime, Weekday};
 use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
-use minijinja::{Error, ErrorKind};
 use std::borrow::Cow;
 use std::time::SystemTime;
 
@@ -58,13 +57,13 @@ pub(super) fn is_of_the_day(format: &str) -> bool {
     night.is_some() && night == day
 }
 
-/// `time` by a format of Python's `strftime`.
-pub(super) fn strftime(format: &str, time: &LocalTime) -> Result<String, Error> {
-    if format.len() > MAX_FORMAT_BYTES {
-        let num_bytes = format.len();
-        let message =
-            format!("strftime_now() by a format of {num_bytes} bytes, at most {MAX_FORMAT_BYTES}");
-        return Err(Error::new(ErrorKind::InvalidOperation, message));
+/// `time` by a format of Python's `strftime`, or what is wrong with the format.
+pub(super) fn strftime(format: &str, time: &LocalTime) -> Result<String, String> {
+    let num_bytes = format.len();
+    if num_bytes > MAX_FORMAT_BYTES {
+        return Err(format!(
+            "strftime_now() by a format of {num_bytes} bytes, at most {MAX_FORMAT_BYTES} are taken"
+        ));
     }
     let format = without_zone(format, time);
     let mut room = MIN_ROOM;
