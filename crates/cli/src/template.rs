@@ -16,8 +16,9 @@ use crate::{config::Config, loading::Opened};
 /// The longest file that is read for a template. A `tokenizer_config.json` holds much beside it.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// More of a file's own are not listed.
+/// More of a file's own are not listed, nor longer ones.
 const MAX_NAMES: usize = 16;
+const MAX_NAME_BYTES: usize = 32;
 
 /// A chat template that renders, and what is to be said of it.
 #[derive(Debug)]
@@ -92,8 +93,9 @@ fn own_origin(file: &GgufFile, template: &ChatTemplate) -> String {
 
 /// The names that `--chat-template` knows.
 fn names(file: &GgufFile) -> Vec<&str> {
+    let of_file = named_templates(file).map(|(name, _)| name);
     let mut names: Vec<&str> =
-        named_templates(file).map(|(name, _)| name).take(MAX_NAMES).collect();
+        of_file.filter(|name| name.len() <= MAX_NAME_BYTES).take(MAX_NAMES).collect();
     for name in ChatTemplate::builtin_names() {
         names.push(name);
     }

@@ -5,7 +5,12 @@
 //! A line is `{"source": TEMPLATE, "messages": [{"role": ..., "content": ...}], "add_generation_prompt": BOOL}`;
 //! the answer is `{"text": PROMPT}` or `{"error": WHY, "is_refusal": BOOL}`.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people at a terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a program for people at a terminal"
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

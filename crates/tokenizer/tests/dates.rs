@@ -1,6 +1,6 @@
 //! Holds `strftime_now` to Python's, and what a template says of its dates to what it writes.
 
-#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
 
 mod support;
 

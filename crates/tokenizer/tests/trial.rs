@@ -1,6 +1,6 @@
 //! What a template does with sample conversations, before anybody asks.
 
-#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise")]
 
 mod support;
 

@@ -57,12 +57,12 @@ pub(super) fn is_of_the_day(format: &str) -> bool {
     night.is_some() && night == day
 }
 
-/// `time` by a format of Python's `strftime`.
+/// `time` by a format of Python's `strftime`, or what is wrong with the format.
 pub(super) fn strftime(format: &str, time: &LocalTime) -> Result<String, String> {
-    if format.len() > MAX_FORMAT_BYTES {
-        let num_bytes = format.len();
+    let num_bytes = format.len();
+    if num_bytes > MAX_FORMAT_BYTES {
         return Err(format!(
-            "strftime_now() by a format of {num_bytes} bytes, at most {MAX_FORMAT_BYTES}"
+            "strftime_now() by a format of {num_bytes} bytes, at most {MAX_FORMAT_BYTES} are taken"
         ));
     }
     let format = without_zone(format, time);

@@ -43,8 +43,6 @@ TEMPLATES = [
     "{% generation %}x{% endwith %}",
     "{% with %}x{% endgeneration %}",
     "{% if true %}{% generation %}{% endif %}{% endgeneration %}",
-    "{% for m in messages %}{% generation %}{% break %}{% endgeneration %}{% endfor %}",
-    "{% for m in messages %}{% generation %}{% if m.role == 'user' %}{% continue %}{% endif %}{{ m.content }}{% endgeneration %}{% endfor %}",
     "{% generation %}{{ caller is defined }}{% endgeneration %}",
     "{% for i in [1,2] %}{% set y = i %}{% generation %}{{ y }}{% set y = 9 %}{% endgeneration %}{{ y }}{% endfor %}",
     "{% generation %}{% set z = 3 %}{% endgeneration %}{{ z is defined }}",
