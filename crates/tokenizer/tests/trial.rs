@@ -55,8 +55,8 @@ fn what_fails_on_a_plain_question_is_an_error_with_its_line() {
         ("a\nb\n{{ shout(1) }}", 3, "shout"),
         ("{{ messages is loud }}", 1, "loud"),
         ("\n{{ nothing.deeper }}", 2, "undefined"),
-        ("{% if add_generation_prompt %}\n{{ 'a' + 1 }}{% endif %}", 2, "+"),
-        ("{% if not add_generation_prompt %}\n{{ 'a' + 1 }}{% endif %}", 2, "+"),
+        ("{% if add_generation_prompt %}\n{{ 'a' + 1 }}{% endif %}", 2, "concatenate"),
+        ("{% if not add_generation_prompt %}\n{{ 'a' + 1 }}{% endif %}", 2, "concatenate"),
         ("{% include 'other' %}", 1, "other"),
     ] {
         match trial(source) {

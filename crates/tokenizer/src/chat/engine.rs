@@ -60,9 +60,9 @@ fn on_a_stack<T: Send>(
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
         match thread.spawn_scoped(scope, work) {
-            Ok(working) => working
-                .join()
-                .unwrap_or_else(|_| Err(failed("the template engine failed".into()))),
+            Ok(working) => {
+                working.join().unwrap_or_else(|_| Err(failed("the template engine failed".into())))
+            }
             Err(error) => Err(failed(error.to_string())),
         }
     })

@@ -119,7 +119,8 @@ fn differences(rows: &[Json], context: &Json) -> Vec<String> {
     let mut found = Vec::new();
     for row in rows {
         let template = row.text("template").unwrap();
-        let got = Engine::compile(template).and_then(|engine| engine.render(context, LocalTime::now()));
+        let got =
+            Engine::compile(template).and_then(|engine| engine.render(context, LocalTime::now()));
         match (row.text("expected"), got) {
             (Some(want), Ok(got)) if got == want => {}
             (None, Err(_)) => {}

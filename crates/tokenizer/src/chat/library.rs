@@ -9,8 +9,8 @@ mod texts;
 mod wrap;
 
 use super::fault::{Outcome, other_error, quoted};
-use super::python::arguments::Args;
 use super::python::Value;
+use super::python::arguments::Args;
 use super::run::Run;
 
 pub(crate) use functions::call_function;

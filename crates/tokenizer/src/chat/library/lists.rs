@@ -5,7 +5,8 @@ use crate::chat::budget::{ENTRY_BYTES, charge, charge_entries};
 use crate::chat::fault::{Outcome, arithmetic_error, other_error, type_error};
 use crate::chat::python::arguments::{Args, is_true_or, whole};
 use crate::chat::python::{
-    self, Group, Key, Sequence, Text, Value, View, add, entries, equal, order, slice as cut, sort_by,
+    self, Group, Key, Sequence, Text, Value, View, add, entries, equal, order, slice as cut,
+    sort_by,
 };
 use crate::chat::run::Run;
 use std::cmp::Ordering;

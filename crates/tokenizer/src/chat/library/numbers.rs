@@ -12,9 +12,9 @@ pub(super) fn abs(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
     args.none("abs")?;
     match (&value, value.as_int()) {
         (Value::Float(number), _) => Ok(Value::Float(number.abs())),
-        (_, Some(number)) => {
-            number.checked_abs().map_or_else(|| too_large("a number"), |number| Ok(Value::Int(number)))
-        }
+        (_, Some(number)) => number
+            .checked_abs()
+            .map_or_else(|| too_large("a number"), |number| Ok(Value::Int(number))),
         _ => type_error(format!("bad operand type for abs(): '{}'", value.type_name())),
     }
 }
@@ -71,9 +71,9 @@ pub(super) fn int(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
 
 pub(super) fn round(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
     let [precision, method] = args.bind("round", ["precision", "method"], 0)?;
-    let method = method.as_ref().map_or(Some("common"), |method| {
-        method.as_text().map(crate::chat::python::Text::as_str)
-    });
+    let method = method
+        .as_ref()
+        .map_or(Some("common"), |method| method.as_text().map(crate::chat::python::Text::as_str));
     let precision = precision.unwrap_or(Value::Int(0));
     let up = match method {
         Some("common") => return round_number(&value, whole(&precision)?),
@@ -84,7 +84,9 @@ pub(super) fn round(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value>
     let unit = binary(Binary::Pow, &Value::Int(10), &precision)?;
     let scaled = binary(Binary::Mul, &value, &unit)?;
     let whole = match scaled {
-        Value::Float(number) => int_of(&Value::Float(if up { number.ceil() } else { number.floor() }))?,
+        Value::Float(number) => {
+            int_of(&Value::Float(if up { number.ceil() } else { number.floor() }))?
+        }
         _ => whole(&scaled)?,
     };
     binary(Binary::Div, &Value::Int(whole), &unit)

@@ -83,12 +83,16 @@ pub(super) fn map(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value>
     if let (true, Some(at)) = (positional.is_empty(), attribute) {
         let (_, attribute) = named.remove(at);
         let default = named.iter().position(|(name, _)| name.as_str() == "default");
-        let default = default.map(|at| named.remove(at).1).filter(|value| !matches!(value, Value::None));
+        let default =
+            default.map(|at| named.remove(at).1).filter(|value| !matches!(value, Value::None));
         let unexpected = named.into_iter().next();
         let path = path(Some(&attribute));
         return generator(&value, "generator", |entry| {
             if let Some((name, _)) = &unexpected {
-                return other_error(format!("Unexpected keyword argument {}", quoted(name.as_str())));
+                return other_error(format!(
+                    "Unexpected keyword argument {}",
+                    quoted(name.as_str())
+                ));
             }
             follow(run, &entry, path.as_ref().map_err(Clone::clone)?, default.as_ref()).map(Some)
         });
@@ -119,7 +123,9 @@ fn choose(
         }
         let looked_at = follow(run, &entry, path.as_ref().map_err(Clone::clone)?, None)?;
         let holds = match &test {
-            Some(test) => call_test(run, text_of(test)?.as_str(), &looked_at, args.clone())?.is_true(),
+            Some(test) => {
+                call_test(run, text_of(test)?.as_str(), &looked_at, args.clone())?.is_true()
+            }
             None => looked_at.is_true(),
         };
         Ok((holds == wants).then_some(entry))

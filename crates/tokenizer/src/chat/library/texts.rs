@@ -6,8 +6,8 @@ use crate::chat::fault::{Outcome, other_error, type_error, value_error};
 use crate::chat::python::arguments::{Args, is_true_or, text as text_argument, whole};
 use crate::chat::python::characters::{is_space, is_word};
 use crate::chat::python::{
-    self, JsonStyle, Key, Text, Value, call_method, entries, escape_text, percent_format, split_lines,
-    text_of, title_of_words,
+    self, JsonStyle, Key, Text, Value, call_method, entries, escape_text, percent_format,
+    split_lines, text_of, title_of_words,
 };
 use crate::chat::run::Run;
 
@@ -177,7 +177,11 @@ pub(super) fn truncate(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Val
     }
     let text = text_argument(&value)?;
     let keep = (length - end_length) as usize;
-    let kept = text.as_str().char_indices().nth(keep).map_or(text.as_str(), |(at, _)| &text.as_str()[..at]);
+    let kept = text
+        .as_str()
+        .char_indices()
+        .nth(keep)
+        .map_or(text.as_str(), |(at, _)| &text.as_str()[..at]);
     let kept = match kept.rfind(' ') {
         Some(at) if !is_true_or(kills_words.as_ref(), false) => &kept[..at],
         _ => kept,
@@ -213,7 +217,9 @@ pub(super) fn xmlattr(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Va
             continue;
         }
         let name = text_argument(key)?;
-        let is_bad = |c: char| c.is_ascii() && is_space(c) && c < '\u{1c}' || matches!(c, ' ' | '/' | '>' | '=');
+        let is_bad = |c: char| {
+            c.is_ascii() && is_space(c) && c < '\u{1c}' || matches!(c, ' ' | '/' | '>' | '=')
+        };
         if name.as_str().contains(is_bad) {
             return value_error("Invalid character in attribute name");
         }
@@ -247,9 +253,10 @@ pub(super) fn tojson(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value
             (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned())
         }
         Some(pair) => match &*entries(pair)? {
-            [comma, colon] => {
-                (text_argument(comma)?.as_str().to_owned(), text_argument(colon)?.as_str().to_owned())
-            }
+            [comma, colon] => (
+                text_argument(comma)?.as_str().to_owned(),
+                text_argument(colon)?.as_str().to_owned(),
+            ),
             _ => return value_error("separators are two texts"),
         },
     };

@@ -129,7 +129,9 @@ impl Wrap {
             return word_len;
         }
         let at = |place: usize| characters.get(place).copied();
-        let is_letter = |place: usize| at(place).is_some_and(|c| is_word(c) && !is_decimal(c) && !c.is_numeric());
+        let is_letter = |place: usize| {
+            at(place).is_some_and(|c| is_word(c) && !is_decimal(c) && !c.is_numeric())
+        };
         let is_mark = |place: Option<usize>| {
             place.and_then(at).is_some_and(|c| is_word(c) || "!\"'&.,?".contains(c))
         };
@@ -150,8 +152,8 @@ impl Wrap {
                 && is_letter(end - 2)
                 && at(end - 3) == Some('-')
                 && is_letter(end - 4);
-            let before_letters =
-                is_letter(end) && (is_letter(end + 1) || at(end + 1) == Some('-') && is_letter(end + 2));
+            let before_letters = is_letter(end)
+                && (is_letter(end + 1) || at(end + 1) == Some('-') && is_letter(end + 2));
             if (after_two || after_one) && before_letters {
                 return len;
             }

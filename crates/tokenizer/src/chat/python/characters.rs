@@ -73,7 +73,11 @@ pub(crate) fn is_word(c: char) -> bool {
 /// Whether `repr` shows it as it is. The characters that hide control tokens do not count as unknown:
 /// what they stand for is a text.
 pub(crate) fn is_printable(c: char) -> bool {
-    if c.is_ascii() { !c.is_ascii_control() } else { PRIVATE_USE.contains(&c) || !is_hidden_class(c) }
+    if c.is_ascii() {
+        !c.is_ascii_control()
+    } else {
+        PRIVATE_USE.contains(&c) || !is_hidden_class(c)
+    }
 }
 
 pub(crate) fn is_title(c: char) -> bool {

@@ -21,7 +21,8 @@ pub(crate) enum Fields<'a> {
 
 /// `text.format(...)`.
 pub(crate) fn format_text(text: &Text, fields: &Fields<'_>, lookup: Lookup<'_>) -> Outcome<Value> {
-    let mut formatter = Formatter { fields, lookup, escapes: text.is_markup, next: 0, by_number: false };
+    let mut formatter =
+        Formatter { fields, lookup, escapes: text.is_markup, next: 0, by_number: false };
     let made = formatter.format(text.as_str(), 2)?;
     Ok(Value::Text(text.like(made)))
 }
@@ -144,15 +145,20 @@ impl Formatter<'_, '_> {
     fn first(&mut self, name: &str) -> Outcome<Value> {
         let index = if name.is_empty() {
             if self.by_number {
-                return value_error("cannot switch from manual field specification to automatic field numbering");
+                return value_error(
+                    "cannot switch from manual field specification to automatic field numbering",
+                );
             }
             self.next += 1;
             Some(self.next - 1)
         } else {
-            let index = name.parse::<usize>().ok().filter(|_| name.bytes().all(|b| b.is_ascii_digit()));
+            let index =
+                name.parse::<usize>().ok().filter(|_| name.bytes().all(|b| b.is_ascii_digit()));
             if index.is_some() {
                 if self.next > 0 {
-                    return value_error("cannot switch from manual field specification to automatic field numbering");
+                    return value_error(
+                        "cannot switch from manual field specification to automatic field numbering",
+                    );
                 }
                 self.by_number = true;
             }
@@ -161,7 +167,9 @@ impl Formatter<'_, '_> {
         match (self.fields, index) {
             (Fields::Args(args), Some(index)) => match args.positional.get(index) {
                 Some(value) => Ok(value.clone()),
-                None => lookup_error(format!("Replacement index {index} out of range for positional args tuple")),
+                None => lookup_error(format!(
+                    "Replacement index {index} out of range for positional args tuple"
+                )),
             },
             (Fields::Args(args), None) => {
                 match args.named.iter().find(|(known, _)| known.as_str() == name) {
@@ -169,7 +177,9 @@ impl Formatter<'_, '_> {
                     None => lookup_error(format!("no argument named '{name}'")),
                 }
             }
-            (Fields::Map(_), Some(_)) => lookup_error("Replacement index out of range for positional args tuple"),
+            (Fields::Map(_), Some(_)) => {
+                lookup_error("Replacement index out of range for positional args tuple")
+            }
             (Fields::Map(map), None) => super::index::item(map, &Value::text(name)),
         }
     }

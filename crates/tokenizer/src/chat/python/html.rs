@@ -39,8 +39,13 @@ pub(crate) fn urlencode(value: &Value) -> Outcome<String> {
         Value::Dict(dict) => {
             dict.entries.iter().map(|(Key(key), value)| (key.clone(), value.clone())).collect()
         }
-        Value::List(_) | Value::Tuple(_) | Value::Group(_) | Value::Iter(_) | Value::View(..)
-        | Value::Range(_) | Value::Undefined(_) => {
+        Value::List(_)
+        | Value::Tuple(_)
+        | Value::Group(_)
+        | Value::Iter(_)
+        | Value::View(..)
+        | Value::Range(_)
+        | Value::Undefined(_) => {
             let pair = |entry: &Value| match &*entries(entry)? {
                 [key, value] => Ok((key.clone(), value.clone())),
                 _ => type_error("a query is made of pairs"),

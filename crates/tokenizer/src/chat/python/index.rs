@@ -133,8 +133,19 @@ mod tests {
 
     #[test]
     fn a_slice_never_leaves_its_sequence() {
-        let numbers =
-            [i128::MIN, i128::from(i64::MIN), -7, -3, -1, 0, 1, 2, 5, i128::from(i64::MAX), i128::MAX];
+        let numbers = [
+            i128::MIN,
+            i128::from(i64::MIN),
+            -7,
+            -3,
+            -1,
+            0,
+            1,
+            2,
+            5,
+            i128::from(i64::MAX),
+            i128::MAX,
+        ];
         let bounds = || numbers.into_iter().map(Some).chain([None]);
         for length in [0, 1, 3, 5] {
             for start in bounds() {

@@ -28,9 +28,8 @@ pub(crate) fn entries(value: &Value) -> Outcome<Vec<Value>> {
         }
         Value::View(View::Items, dict) => {
             charge_entries(dict.entries.len())?;
-            let pair = |(Key(key), value): (&Key, &Value)| {
-                Value::tuple(vec![key.clone(), value.clone()])
-            };
+            let pair =
+                |(Key(key), value): (&Key, &Value)| Value::tuple(vec![key.clone(), value.clone()]);
             dict.entries.iter().map(pair).collect()
         }
         Value::Range(range) => {

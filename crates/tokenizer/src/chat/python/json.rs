@@ -136,7 +136,11 @@ fn quote(text: &str, style: &JsonStyle, out: &mut Writer) -> Outcome<()> {
             '\u{c}' => out.text("\\f")?,
             '\0'..' ' => out.text(&format!("\\u{:04x}", u32::from(c)))?,
             // What hides a control token stands for a text, which is written in its place.
-            c if style.ensure_ascii && !c.is_ascii_graphic() && c != ' ' && !PRIVATE_USE.contains(&c) => {
+            c if style.ensure_ascii
+                && !c.is_ascii_graphic()
+                && c != ' '
+                && !PRIVATE_USE.contains(&c) =>
+            {
                 let mut units = [0; 2];
                 if c == '\u{7f}' {
                     out.character(c)?;

@@ -26,7 +26,9 @@ pub(crate) fn binary(operation: Binary, a: &Value, b: &Value) -> Outcome<Value> 
     }
     a.defined()?;
     b.defined()?;
-    let (Some(x), Some(y)) = (float_of(a), float_of(b)) else { return unsupported(operation, a, b) };
+    let (Some(x), Some(y)) = (float_of(a), float_of(b)) else {
+        return unsupported(operation, a, b);
+    };
     match (a.as_int(), b.as_int()) {
         (Some(a), Some(b)) => whole(operation, a, b),
         _ => floats(operation, x, y),
@@ -78,7 +80,8 @@ pub(crate) fn add(a: &Value, b: &Value) -> Outcome<Value> {
 
 fn join_two(a: &Text, b: &Text) -> Outcome<Text> {
     let is_markup = a.is_markup || b.is_markup;
-    let (a, b) = if is_markup { (escape_text(a)?, escape_text(b)?) } else { (a.clone(), b.clone()) };
+    let (a, b) =
+        if is_markup { (escape_text(a)?, escape_text(b)?) } else { (a.clone(), b.clone()) };
     charge((a.as_str().len() + b.as_str().len()) as u64)?;
     let joined = [a.as_str(), b.as_str()].concat();
     Ok(if is_markup { Text::markup(joined) } else { Text::new(joined) })
@@ -124,11 +127,12 @@ fn whole(operation: Binary, a: i128, b: i128) -> Outcome<Value> {
         }
         Binary::FloorDiv => {
             // Towards minus infinity, and the rest has the divisor's sign.
-            a.checked_div(b).map(|down| if a % b != 0 && (a < 0) != (b < 0) { down - 1 } else { down })
+            a.checked_div(b)
+                .map(|down| if a % b != 0 && (a < 0) != (b < 0) { down - 1 } else { down })
         }
-        Binary::Mod => {
-            a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
-        }
+        Binary::Mod => a
+            .checked_rem(b)
+            .map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }),
         Binary::Pow if b < 0 => return floats(operation, a as f64, b as f64),
         Binary::Pow => power(a, b),
     };
@@ -174,7 +178,9 @@ fn floats(operation: Binary, a: f64, b: f64) -> Outcome<Value> {
             return arithmetic_error("0.0 cannot be raised to a negative power");
         }
         Binary::Pow if a < 0.0 && a.is_finite() && b.is_finite() && b.fract() != 0.0 => {
-            return other_error("the power of a negative number is complex, which no template needs");
+            return other_error(
+                "the power of a negative number is complex, which no template needs",
+            );
         }
         Binary::Pow => {
             let power = a.powf(b);

@@ -149,7 +149,9 @@ fn field(
                 Some(c) => c.to_string(),
                 None => return type_error("%c arg not in range(0x110000)"),
             },
-            (Value::Text(text), _) if text.as_str().chars().count() == 1 => text.as_str().to_owned(),
+            (Value::Text(text), _) if text.as_str().chars().count() == 1 => {
+                text.as_str().to_owned()
+            }
             _ => return type_error("%c requires int or char"),
         },
         'd' | 'i' | 'u' | 'o' | 'x' | 'X' => {
@@ -166,14 +168,18 @@ fn field(
             let digits = float_digits(number.abs(), Some(kind), &spec, false)?;
             let is_negative = number.is_sign_negative() && !number.is_nan();
             let zero = spec.zero && number.is_finite();
-            return out.text(&padded(sign(is_negative, &spec), &digits, zero, is_left, spec.width)?);
+            return out.text(&padded(
+                sign(is_negative, &spec),
+                &digits,
+                zero,
+                is_left,
+                spec.width,
+            )?);
         }
         _ => return value_error(format!("unsupported format character '{kind}'")),
     };
     let cut = match spec.precision {
-        Some(precision) => {
-            text.char_indices().nth(precision).map_or(&*text, |(at, _)| &text[..at])
-        }
+        Some(precision) => text.char_indices().nth(precision).map_or(&*text, |(at, _)| &text[..at]),
         None => &text,
     };
     out.text(&pad("", cut, ' ', align, spec.width)?)

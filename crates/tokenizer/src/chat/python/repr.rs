@@ -104,9 +104,11 @@ fn write(value: &Value, out: &mut Writer, depth: usize) -> Outcome<()> {
         Value::Function(Function::Namespace) => {
             out.text("<class 'transformers.utils.chat_template_utils.TemplateNamespace'>")
         }
-        Value::Function(_) | Value::Blocks | Value::Block(_) | Value::Cycler(_) | Value::Joiner(_) => {
-            out.text(&format!("<{} object at {ADDRESS}>", value.type_name()))
-        }
+        Value::Function(_)
+        | Value::Blocks
+        | Value::Block(_)
+        | Value::Cycler(_)
+        | Value::Joiner(_) => out.text(&format!("<{} object at {ADDRESS}>", value.type_name())),
         Value::Method(method) => out.text(&format!(
             "<built-in method {} of {} object at {ADDRESS}>",
             method.name,

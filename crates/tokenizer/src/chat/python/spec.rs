@@ -94,7 +94,10 @@ pub(super) fn format_value(value: &Value, spec: &str) -> Outcome<String> {
             format_number(value, &Spec::parse(spec)?)
         }
         Value::Undefined(missing) if missing.is_kept => value.defined().map(|()| String::new()),
-        _ => type_error(format!("unsupported format string passed to {}.__format__", value.type_name())),
+        _ => type_error(format!(
+            "unsupported format string passed to {}.__format__",
+            value.type_name()
+        )),
     }
 }
 
@@ -115,7 +118,13 @@ fn format_text(text: &str, spec: &Spec) -> Outcome<String> {
 }
 
 /// Fills up to the width; `=` between a sign and the digits.
-pub(super) fn pad(sign: &str, body: &str, fill: char, align: char, width: usize) -> Outcome<String> {
+pub(super) fn pad(
+    sign: &str,
+    body: &str,
+    fill: char,
+    align: char,
+    width: usize,
+) -> Outcome<String> {
     let length = sign.chars().count() + body.chars().count();
     let missing = width.saturating_sub(length);
     let (before, between, after) = match align {
@@ -153,7 +162,13 @@ fn format_number(value: &Value, spec: &Spec) -> Outcome<String> {
                     }
                     let c = u32::try_from(number).ok().and_then(char::from_u32);
                     let Some(c) = c else { return value_error("%c arg not in range(0x110000)") };
-                    return pad("", &c.to_string(), spec.fill.unwrap_or(' '), spec.align.unwrap_or('<'), spec.width);
+                    return pad(
+                        "",
+                        &c.to_string(),
+                        spec.fill.unwrap_or(' '),
+                        spec.align.unwrap_or('<'),
+                        spec.width,
+                    );
                 }
                 _ => magnitude.to_string(),
             };
@@ -165,7 +180,8 @@ fn format_number(value: &Value, spec: &Spec) -> Outcome<String> {
         }
         (_, None | Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | 'n' | '%')) => {
             let number = float_of(value).unwrap_or(0.0);
-            let text = float_digits(number.abs(), kind.filter(|kind| *kind != 'n'), spec, is_whole)?;
+            let text =
+                float_digits(number.abs(), kind.filter(|kind| *kind != 'n'), spec, is_whole)?;
             (number.is_sign_negative() && !number.is_nan(), String::new(), text)
         }
         (_, Some(kind)) => {

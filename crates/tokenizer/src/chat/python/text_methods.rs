@@ -13,12 +13,52 @@ use indexmap::IndexMap;
 
 /// Every one that a template can call; `format` and `format_map` are elsewhere.
 pub(super) const NAMES: [&str; 46] = [
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format",
-    "format_map", "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit",
-    "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "maketrans", "partition", "removeprefix", "removesuffix", "replace",
-    "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines",
-    "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "maketrans",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
 ];
 
 /// `text.name(args)`.
@@ -233,7 +273,8 @@ fn split<'t>(
     times: i128,
     from_end: bool,
 ) -> Outcome<Vec<&'t str>> {
-    let mut left = if times < 0 { usize::MAX } else { usize::try_from(times).unwrap_or(usize::MAX) };
+    let mut left =
+        if times < 0 { usize::MAX } else { usize::try_from(times).unwrap_or(usize::MAX) };
     let mut parts = Vec::new();
     let mut rest = text;
     let trimmed = |rest: &'t str| match (separator, from_end) {
@@ -274,7 +315,11 @@ fn split<'t>(
 
 /// The part of `text` that `start` and `end` name, and how many characters are before it; `None` if it
 /// begins behind the end.
-fn window(text: &str, start: Option<&Value>, end: Option<&Value>) -> Outcome<Option<(usize, usize, usize)>> {
+fn window(
+    text: &str,
+    start: Option<&Value>,
+    end: Option<&Value>,
+) -> Outcome<Option<(usize, usize, usize)>> {
     if matches!(start, None | Some(Value::None)) && matches!(end, None | Some(Value::None)) {
         return Ok(Some((0, text.len(), 0)));
     }
@@ -344,7 +389,10 @@ fn translate(text: &str, table: &Value) -> Outcome<String> {
         match item(table, &Value::Int(i128::from(u32::from(c)))) {
             Ok(Value::None) => {}
             Ok(Value::Text(text)) => out.text(text.as_str())?,
-            Ok(other) => match other.as_int().map(|code| u32::try_from(code).ok().and_then(char::from_u32)) {
+            Ok(other) => match other
+                .as_int()
+                .map(|code| u32::try_from(code).ok().and_then(char::from_u32))
+            {
                 Some(Some(c)) => out.character(c)?,
                 Some(None) => return value_error("character mapping must be in range(0x110000)"),
                 None => return type_error("character mapping must return integer, None or str"),
@@ -368,10 +416,16 @@ fn make_table(args: Args) -> Outcome<Value> {
         for (Key(key), value) in &dict.entries {
             charge(PART_BYTES)?;
             let key = match key {
-                Value::Text(text) => match (text.as_str().chars().next(), text.as_str().chars().nth(1)) {
-                    (Some(c), None) => code(c),
-                    _ => return value_error("string keys in translate table must be of length 1"),
-                },
+                Value::Text(text) => {
+                    match (text.as_str().chars().next(), text.as_str().chars().nth(1)) {
+                        (Some(c), None) => code(c),
+                        _ => {
+                            return value_error(
+                                "string keys in translate table must be of length 1",
+                            );
+                        }
+                    }
+                }
                 other => Key(other.clone()),
             };
             table.insert(key, value.clone());

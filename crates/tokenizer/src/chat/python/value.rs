@@ -1,7 +1,7 @@
 //! The values that a template handles.
 
 use crate::chat::budget::{MAX_DEPTH, charge, charge_entries};
-use crate::chat::fault::{Fault, Outcome, type_error, undefined_error, security_error};
+use crate::chat::fault::{Fault, Outcome, security_error, type_error, undefined_error};
 use crate::chat::python::equal;
 use indexmap::IndexMap;
 use std::cell::{Cell, RefCell};
@@ -389,7 +389,9 @@ impl Value {
             (Value::Text(a), Value::Text(b)) => {
                 Arc::ptr_eq(&a.text, &b.text) || (a.text.is_empty() && b.text.is_empty())
             }
-            (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => Rc::ptr_eq(a, b),
+            (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
+                Rc::ptr_eq(a, b)
+            }
             (Value::Group(a), Value::Group(b)) => Rc::ptr_eq(a, b),
             (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
             (Value::Namespace(a), Value::Namespace(b)) => Rc::ptr_eq(a, b),

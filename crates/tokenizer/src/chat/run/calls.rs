@@ -161,9 +161,9 @@ impl<'t> Run<'t> {
         if definition.uses.kwargs
             && let Some(id) = id_of("kwargs")
         {
-            let pairs = named.into_iter().map(|(name, value)| {
-                (crate::chat::python::Key(Value::text(&*name)), value)
-            });
+            let pairs = named
+                .into_iter()
+                .map(|(name, value)| (crate::chat::python::Key(Value::text(&*name)), value));
             let kwargs = Value::dict(pairs.collect())?;
             self.frames.set(id, kwargs);
         }

@@ -152,7 +152,8 @@ impl<'t> Run<'t> {
     }
 
     pub(super) fn arguments(&mut self, arguments: &'t Arguments) -> Outcome<Args> {
-        let mut args = Args { positional: self.eval_all(&arguments.positional)?, named: Vec::new() };
+        let mut args =
+            Args { positional: self.eval_all(&arguments.positional)?, named: Vec::new() };
         for (name, value) in &arguments.named {
             args.named.push((name.clone(), self.eval(value)?));
         }
@@ -182,9 +183,8 @@ impl<'t> Run<'t> {
 }
 
 fn compare(comparison: Comparison, a: &Value, b: &Value) -> Outcome<bool> {
-    let in_order = |symbol: &str, holds: fn(Ordering) -> bool| {
-        Ok(order(a, b, symbol)?.is_some_and(holds))
-    };
+    let in_order =
+        |symbol: &str, holds: fn(Ordering) -> bool| Ok(order(a, b, symbol)?.is_some_and(holds));
     match comparison {
         Comparison::Eq => equal(a, b),
         Comparison::Ne => Ok(!equal(a, b)?),

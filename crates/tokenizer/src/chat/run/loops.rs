@@ -96,7 +96,8 @@ impl<'t> Run<'t> {
             let Some(value) = next else {
                 return state.fault.borrow_mut().take().map_or(Ok(None), Err);
             };
-            let Some(condition) = definition.condition.as_ref().filter(|_| state.length.get().is_none())
+            let Some(condition) =
+                definition.condition.as_ref().filter(|_| state.length.get().is_none())
             else {
                 return Ok(Some(value));
             };
@@ -189,12 +190,13 @@ impl<'t> Run<'t> {
     pub(super) fn recurse(&mut self, state: &Rc<LoopState>, args: Args) -> Outcome<Value> {
         let [values] = args.unnamed("loop", 1)?;
         if !self.template.loops[state.place].recursive {
-            return type_error("the loop must have the 'recursive' marker to be called recursively");
+            return type_error(
+                "the loop must have the 'recursive' marker to be called recursively",
+            );
         }
         let values = values.unwrap_or(Value::None);
-        let (text, ()) = self.captured(|run| {
-            run.repeat(state.place, &values, state.frame, state.depth0 + 1)
-        })?;
+        let (text, ()) =
+            self.captured(|run| run.repeat(state.place, &values, state.frame, state.depth0 + 1))?;
         Ok(self.written(text))
     }
 }

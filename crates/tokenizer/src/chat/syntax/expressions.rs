@@ -112,12 +112,8 @@ impl Parser {
     }
 
     fn product(&mut self) -> Read<Expr> {
-        let operators = &[
-            ("*", Binary::Mul),
-            ("/", Binary::Div),
-            ("//", Binary::FloorDiv),
-            ("%", Binary::Mod),
-        ];
+        let operators =
+            &[("*", Binary::Mul), ("/", Binary::Div), ("//", Binary::FloorDiv), ("%", Binary::Mod)];
         self.chain(operators, Parser::power)
     }
 
@@ -397,13 +393,18 @@ impl Parser {
             Word::Operator("(") => arguments = self.arguments()?,
             Word::Name(name) if matches!(&*name, "else" | "or" | "and") => {}
             Word::Name(name) if name == "is" => return self.unexpected(),
-            Word::Name(_) | Word::Text(_) | Word::Int(_) | Word::Float(_) | Word::Operator("[" | "{") => {
+            Word::Name(_)
+            | Word::Text(_)
+            | Word::Int(_)
+            | Word::Float(_)
+            | Word::Operator("[" | "{") => {
                 let argument = self.primary()?;
                 arguments.positional.push(self.postfix(argument)?);
             }
             _ => {}
         }
-        let test = self.node(line, Kind::Test(Box::new(value), name.into(), Box::new(arguments)))?;
+        let test =
+            self.node(line, Kind::Test(Box::new(value), name.into(), Box::new(arguments)))?;
         if is_negated { self.node(line, Kind::Not(Box::new(test))) } else { Ok(test) }
     }
 

@@ -8,11 +8,11 @@ use super::expressions::{children, passed};
 use super::statements::literal_text;
 use super::tree::{Expr, Kind, NameId, Statement, Target, Template, What};
 use crate::TemplateError;
-use crate::error::shortened;
 use crate::chat::date;
 use crate::chat::fault::quoted;
 use crate::chat::library::{REFUSED_FILTERS, REFUSED_FUNCTIONS, TESTS, is_filter};
 use crate::chat::python::{REFUSED, is_any_method};
+use crate::error::shortened;
 use std::collections::{BTreeSet, HashSet};
 
 type Check = Result<(), TemplateError>;
@@ -35,8 +35,18 @@ pub(crate) struct Needs {
 
 /// Given to templates, or to a part of one.
 const KNOWN: [&str; 12] = [
-    "caller", "cycler", "dict", "joiner", "loop", "namespace", "raise_exception", "range", "self",
-    "strftime_now", "super", "varargs",
+    "caller",
+    "cycler",
+    "dict",
+    "joiner",
+    "loop",
+    "namespace",
+    "raise_exception",
+    "range",
+    "self",
+    "strftime_now",
+    "super",
+    "varargs",
 ];
 
 /// Whether a place is reached.
@@ -238,10 +248,11 @@ impl<'t> Names<'t> {
                             && arguments.more_named.is_none() =>
                     {
                         let format = literal_text(format).map(str::to_owned);
-                        self.date_formats = self.date_formats.take().zip(format).map(|(mut all, format)| {
-                            all.insert(format);
-                            all
-                        });
+                        self.date_formats =
+                            self.date_formats.take().zip(format).map(|(mut all, format)| {
+                                all.insert(format);
+                                all
+                            });
                     }
                     _ => self.date_formats = None,
                 }
@@ -251,7 +262,10 @@ impl<'t> Names<'t> {
             kind @ Kind::Name(_) if self.is_date(kind) => self.date_formats = None,
             Kind::Attribute(_, name) if name.as_str().starts_with("__") => {
                 let name = quoted(name.as_str());
-                return fail(line, format!("attribute {name}: names that begin with __ cannot be read"));
+                return fail(
+                    line,
+                    format!("attribute {name}: names that begin with __ cannot be read"),
+                );
             }
             Kind::Call(function, _) => self.call(&function.kind, line, reach)?,
             Kind::And(a, b) | Kind::Or(a, b) => {
@@ -280,11 +294,15 @@ impl<'t> Names<'t> {
                 let name = name.as_str();
                 if REFUSED.contains(&name) {
                     let name = quoted(name);
-                    return fail(line, format!("method {name} is not offered: a prompt is made of text"));
+                    return fail(
+                        line,
+                        format!("method {name} is not offered: a prompt is made of text"),
+                    );
                 }
-                // A namespace may hold macros.
+                // A namespace may hold macros, and a map functions.
                 let may_hold = match &value.kind {
                     Kind::Name(id) => self.assigned.contains(id) || self.name(*id) == "self",
+                    Kind::Call(..) | Kind::Dict(_) => true,
                     _ => false,
                 };
                 if !may_hold && !is_any_method(name) {

@@ -1,9 +1,9 @@
 //! Reads statements: what stands between `{%` and `%}`, and the text around it.
 
 use super::lexer::{Token, Word, tokens};
-use super::tree::{For, Kind, Literal, Macro, NameId, Statement, Target, Template, Uses, What};
 use super::names::{self, Needs};
 use super::tree::Expr;
+use super::tree::{For, Kind, Literal, Macro, NameId, Statement, Target, Template, Uses, What};
 use crate::TemplateError;
 use crate::chat::python::Text;
 use std::collections::HashMap;
@@ -199,7 +199,10 @@ impl Parser {
                     }
                 }
                 Word::End if ends.is_empty() => return Ok(body),
-                _ => return self.fail(format!("unexpected end of input, expected {}", ends.join(" or "))),
+                _ => {
+                    return self
+                        .fail(format!("unexpected end of input, expected {}", ends.join(" or ")));
+                }
             };
             body.push(Statement { line, what });
         }
