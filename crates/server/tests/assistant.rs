@@ -257,7 +257,10 @@ async fn a_turn_that_finds_no_room_is_answered_and_says_so() {
     let ready = async || client.get("/health/ready").await.body;
     let turn = |user: &str, stream| {
         let message = format!("{}w", "a".repeat(3000));
-        json!({"message": message, "user_id": user, "stream": stream, "temperature": 0})
+        json!({
+            "message": message, "user_id": user, "stream": stream, "temperature": 0,
+            "no_repeat_ngram_size": 0, "repetition_penalty": 1,
+        })
     };
     let gauge = async |expected: u8| {
         let line = format!(

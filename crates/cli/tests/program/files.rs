@@ -132,7 +132,8 @@ fn after_a_clean_end_a_copy_of_each_file_alone_is_whole() {
 #[test]
 fn a_full_place_answers_says_so_and_deletes() {
     let place = Place::new();
-    let program = place.command("serve --model tiny.gguf --port 0 --conversations-file t.db");
+    let program =
+        place.command("serve --model tiny.gguf --port 0 --log-level off --conversations-file t.db");
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -f 256 && exec \"$0\" \"$@\""]).arg(program.get_program());
     command.args(program.get_args()).current_dir(place.path("")).env_clear();

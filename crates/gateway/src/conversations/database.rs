@@ -81,27 +81,21 @@ type Result<T> = std::result::Result<T, ConversationError>;
 impl Database {
     pub(super) fn open(path: Option<&Path>, config: &ConversationConfig) -> Result<Self> {
         let name = path.map_or_else(|| "memory".to_owned(), |it| it.display().to_string());
-        let mut reserve = None;
-        let connection = match path {
-            Some(path) => {
-                let path = claim(path, FileKind::Conversations)?;
-                let opened = open_file(&path, config);
-                // On a full disk the reserve has room for what SQLite puts beside the file.
-                let opened = match opened {
-                    Err(error) if !is_busy(&error) => {
-                        Reserve::release_beside(&path);
-                        open_file(&path, config)
-                    }
-                    opened => opened,
-                };
-                reserve = Some(path);
-                opened
-            }
+        let place = path.map(|path| claim(path, FileKind::Conversations)).transpose()?;
+        let connection = match &place {
+            // On a full disk the reserve has room for what SQLite puts beside the file.
+            Some(path) => open_file(path, config).or_else(|error| {
+                if is_busy(&error) {
+                    return Err(error);
+                }
+                Reserve::release_beside(path);
+                open_file(path, config)
+            }),
             None => Connection::open_in_memory().and_then(|it| lay_out_in(it, config)),
         };
         let (connection, found) = connection.map_err(|error| opening(&name, &error))?;
         check_format(&name, found)?;
-        let reserve = reserve.map(|path| Reserve::beside(&path, config.reserve_bytes));
+        let reserve = place.map(|path| Reserve::beside(&path, config.reserve_bytes));
         let ConversationConfig { max_messages, max_conversations, max_loaded_bytes, .. } = *config;
         Ok(Self {
             connection,
