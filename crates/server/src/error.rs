@@ -26,8 +26,8 @@ pub(crate) struct ApiError {
     pub(crate) code: &'static str,
     pub(crate) param: Option<String>,
     pub(crate) message: String,
-    /// When the same request may succeed, if it may.
-    pub(crate) retry_after: Option<Duration>,
+    /// Seconds for `Retry-After`, where the same request may succeed later.
+    pub(crate) retry_after_s: Option<u32>,
     /// What the log says and the client does not.
     pub(crate) internal: Option<String>,
 }
@@ -79,9 +79,9 @@ pub(crate) enum HttpError {
 
 /// When a model may be loaded, a store may answer, somebody who watches may have gone, or a server that
 /// stops may be back.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+const TRY_AGAIN_S: u32 = 5;
 /// When one of a key's own requests may have ended.
-const OPEN_AGAIN: Duration = Duration::from_secs(1);
+const OPEN_AGAIN_S: u32 = 1;
 /// The longest delay that a `Retry-After` asks for.
 const MAX_RETRY_AFTER_S: f64 = 60.0;
 /// Share of a delay by which it varies, so that clients do not return together.
@@ -94,8 +94,8 @@ const SERVER: &str = "server_error";
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
-        let (param, retry_after, internal) = (None, None, None);
-        Self { status, kind, code, param, message, retry_after, internal }
+        let (param, retry_after_s, internal) = (None, None, None);
+        Self { status, kind, code, param, message, retry_after_s, internal }
     }
 
     fn invalid(code: &'static str, message: String) -> Self {
@@ -104,7 +104,7 @@ impl ApiError {
 
     fn temporary(code: &'static str, message: String) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, code, message);
-        Self { retry_after: Some(TRY_AGAIN), ..error }
+        Self { retry_after_s: Some(TRY_AGAIN_S), ..error }
     }
 
     /// Our fault: the client learns that, the log learns why.
@@ -220,7 +220,8 @@ impl From<&SubmitError> for ApiError {
             }
             SubmitError::QueueFull { refusal, wait } => {
                 let error = Self::temporary("queue_full", message);
-                let error = Self { retry_after: Some(*wait), ..error };
+                let jitter = RETRY_JITTER * (2.0 * observe::random_fraction() - 1.0);
+                let error = Self { retry_after_s: Some(retry_after_s(*wait, jitter)), ..error };
                 if !refusal.is_clients_own() {
                     return error;
                 }
@@ -285,7 +286,7 @@ impl From<&HttpError> for ApiError {
             }
             HttpError::TooManyOpen { .. } => {
                 let error = with(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded");
-                Self { kind: RATE_LIMIT, retry_after: Some(OPEN_AGAIN), ..error }
+                Self { kind: RATE_LIMIT, retry_after_s: Some(OPEN_AGAIN_S), ..error }
             }
             HttpError::Stopping => Self::temporary("shutting_down", error.to_string()),
             HttpError::Panicked => {
@@ -388,9 +389,8 @@ impl IntoResponse for ApiError {
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (self.status, json, self.json()).into_response();
         let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
-            let jitter = RETRY_JITTER * (2.0 * observe::random_fraction() - 1.0);
-            headers.insert(header::RETRY_AFTER, retry_after_s(wait, jitter).into());
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -432,7 +432,8 @@ mod tests {
             (QueueRefusal::ClientTokensFull { num_tokens: 4, num_free_tokens: 4 }, 429),
         ] {
             let error = ApiError::from(&SubmitError::QueueFull { refusal, wait });
-            assert_eq!((error.status.as_u16(), error.retry_after), (expected, Some(wait)));
+            assert_eq!(error.status.as_u16(), expected);
+            assert!(matches!(error.retry_after_s, Some(7 | 8)), "{:?}", error.retry_after_s);
         }
     }
 }
