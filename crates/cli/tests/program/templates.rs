@@ -25,8 +25,8 @@ fn a_chat_template_is_tried_before_the_first_request() {
         // What needs no template does not ask for one.
         place.output("tokenize --model own.gguf --text a");
     };
-    check("{% if %}", "chat template, line 1: syntax error");
-    check("a\n{{ messages | shout }}", "chat template, line 2: unknown filter: filter shout");
+    check("{% if %}", "chat template, line 1: unexpected end of statement");
+    check("a\n{{ messages | shout }}", "chat template, line 2: filter 'shout' is unknown");
     check("{{ messages[0].content.shout() }}", "line 1: unknown method");
     check("{% if messages is loud %}{% endif %}", "line 1: unknown test");
     check("{{ shout(messages) }}", "shout is unknown");
@@ -46,8 +46,8 @@ fn a_template_that_fails_on_some_conversations_is_named_and_serves_the_others() 
         "in some.jinja, ",
         "renders",
         "refuses a system message and a question: No system role.",
-        "fails on a conversation: chat template, line 1: unknown filter",
-        "fails on a question, with tools: chat template, line 1: unknown filter",
+        "fails on a conversation: chat template, line 1: filter",
+        "fails on a question, with tools: chat template, line 1: filter",
         "lacks filter \"shout\" (line 1)",
         "lacks filter \"whisper\" (line 1)",
     ] {
