@@ -70,9 +70,7 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Compiles a template in the Jinja dialect of Hugging Face's `chat_template`.
     ///
-    /// Templates that call `strftime_now` without asking whether it is defined get today's date (UTC);
-    /// the others use the fixed date they have for that case, which keeps prompts and prefix caches
-    /// the same from day to day.
+    /// Names that nothing will know when it is rendered are refused here, with their line.
     pub fn new(source: &str, tokens: TemplateTokens) -> Result<ChatTemplate, TemplateError> {
         let engine = Arc::new(Engine::compile(source)?);
         Ok(ChatTemplate { source: source.into(), engine, tokens })

@@ -19,15 +19,12 @@ const STACK_BYTES: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Engine {
     template: Arc<Template>,
-    has_now: bool,
 }
 
 impl Engine {
     pub(super) fn compile(source: &str) -> Result<Engine, TemplateError> {
         let template = Arc::new(on_a_stack("chat-template", || parse(source))?);
-        // A template that asks whether it is defined has a fixed date for when it is not.
-        let has_now = !source.contains("strftime_now is defined");
-        Ok(Engine { template, has_now })
+        Ok(Engine { template })
     }
 
     pub(super) fn render(
@@ -42,7 +39,7 @@ impl Engine {
                 _ => Dict::new(IndexMap::new()).map_err(|fault| fault.explain(0))?,
             };
             let now: fn(&str) -> Outcome<String> = |format| Ok(date::strftime_now(format));
-            let run = Run::new(&self.template, &context, self.has_now.then_some(now));
+            let run = Run::new(&self.template, &context, now);
             run.render().map_err(|(fault, line)| fault.explain(line))
         })
     }
@@ -57,9 +54,9 @@ fn on_a_stack<T: Send>(
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
         match thread.spawn_scoped(scope, work) {
-            Ok(working) => working
-                .join()
-                .unwrap_or_else(|_| Err(failed("the template engine failed".into()))),
+            Ok(working) => {
+                working.join().unwrap_or_else(|_| Err(failed("the template engine failed".into())))
+            }
             Err(error) => Err(failed(error.to_string())),
         }
     })

@@ -52,11 +52,9 @@ impl Fault {
             },
             Fault::OutOfBytes => TemplateError::OutOfBytes { max_bytes: budget::MAX_BYTES },
             Fault::OutOfSteps => TemplateError::OutOfSteps { max_steps: budget::MAX_STEPS },
-            Fault::TooDeep { what, max_steps } => TemplateError::TooDeep {
-                what,
-                num_steps: max_steps + 1,
-                max_steps: *max_steps,
-            },
+            Fault::TooDeep { what, max_steps } => {
+                TemplateError::TooDeep { what, num_steps: max_steps + 1, max_steps: *max_steps }
+            }
             Fault::OutputTooLong => {
                 TemplateError::OutputTooLong { max_bytes: budget::MAX_OUTPUT_BYTES }
             }

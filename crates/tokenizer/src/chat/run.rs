@@ -25,8 +25,8 @@ pub(crate) struct Run<'t> {
     escapes: bool,
     depth: usize,
     line: u32,
-    /// The date by a format, if the template is given one.
-    now: Option<fn(&str) -> Outcome<String>>,
+    /// The date by a format.
+    now: fn(&str) -> Outcome<String>,
 }
 
 /// How deep expressions, statements and calls nest while they are carried out; Python gives up at 1,000
@@ -37,11 +37,11 @@ impl<'t> Run<'t> {
     pub(crate) fn new(
         template: &'t Template,
         context: &Rc<Dict>,
-        now: Option<fn(&str) -> Outcome<String>>,
+        now: fn(&str) -> Outcome<String>,
     ) -> Run<'t> {
         Run {
             template,
-            frames: Frames::new(&template.names, context, now.is_some()),
+            frames: Frames::new(&template.names, context),
             namespaces: Vec::new(),
             out: String::new(),
             escapes: false,
@@ -91,8 +91,8 @@ impl<'t> Run<'t> {
         self.escapes
     }
 
-    pub(crate) fn now(&self, format: &str) -> Option<Outcome<String>> {
-        self.now.map(|now| now(format))
+    pub(crate) fn now(&self, format: &str) -> Outcome<String> {
+        (self.now)(format)
     }
 
     pub(crate) fn add_namespace(&mut self, names: Names) -> Value {

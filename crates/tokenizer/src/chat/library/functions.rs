@@ -25,6 +25,7 @@ const MAX_DATE_PART_BYTES: u64 = 9;
 pub(crate) fn call_function(run: &mut Run<'_>, function: Function, args: Args) -> Outcome<Value> {
     match function {
         Function::Range => range(args),
+        Function::Lipsum => other_error("function 'lipsum' is not offered"),
         Function::Dict => Value::dict(make_dict(args)?),
         Function::Namespace => namespace(run, args),
         Function::Cycler => {
@@ -53,10 +54,7 @@ pub(crate) fn call_function(run: &mut Run<'_>, function: Function, args: Args) -
             let format = format.unwrap_or(Value::None);
             let format = text(&format)?.as_str();
             charge((format.len() as u64).saturating_mul(MAX_DATE_PART_BYTES))?;
-            match run.now(format) {
-                Some(date) => Value::made_text(date?),
-                None => value_error("there is no date"),
-            }
+            Value::made_text(run.now(format)?)
         }
     }
 }

@@ -12,17 +12,52 @@ use std::cmp::Ordering;
 
 /// Every test that Jinja has.
 pub(crate) const TESTS: [&str; 39] = [
-    "!=", "<", "<=", "==", ">", ">=", "boolean", "callable", "defined", "divisibleby", "eq",
-    "equalto", "escaped", "even", "false", "filter", "float", "ge", "greaterthan", "gt", "in",
-    "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none", "number",
-    "odd", "sameas", "sequence", "string", "test", "true", "undefined", "upper",
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
 ];
 
 /// `value is name(args)`.
 pub(crate) fn call_test(_: &mut Run<'_>, name: &str, value: &Value, args: Args) -> Outcome<Value> {
     let num_arguments = match name {
-        "==" | "eq" | "equalto" | "!=" | "ne" | "<" | "lt" | "lessthan" | "<=" | "le" | ">" | "gt"
-        | "greaterthan" | ">=" | "ge" | "in" | "sameas" | "divisibleby" => 1,
+        "==" | "eq" | "equalto" | "!=" | "ne" | "<" | "lt" | "lessthan" | "<=" | "le" | ">"
+        | "gt" | "greaterthan" | ">=" | "ge" | "in" | "sameas" | "divisibleby" => 1,
         _ if TESTS.contains(&name) => 0,
         _ => return other_error(format!("test {} is unknown", quoted(name))),
     };
@@ -38,6 +73,9 @@ pub(crate) fn call_test(_: &mut Run<'_>, name: &str, value: &Value, args: Args) 
         args.none(name)?;
         Value::None
     };
+    if matches!(name, "filter" | "test") {
+        value.hashable()?;
+    }
     let in_order = |symbol: &str, holds: fn(Ordering) -> bool| {
         Ok(order(value, &other, symbol)?.is_some_and(holds))
     };

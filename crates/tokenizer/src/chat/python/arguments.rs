@@ -29,7 +29,9 @@ impl Args {
             let place = parameters.iter().position(|parameter| **parameter == *name.as_str());
             let Some(slot) = place.and_then(|place| bound.get_mut(place)) else {
                 let name = quoted(name.as_str());
-                return type_error(format!("{function}() got an unexpected keyword argument {name}"));
+                return type_error(format!(
+                    "{function}() got an unexpected keyword argument {name}"
+                ));
             };
             if slot.is_some() {
                 let name = quoted(name.as_str());

@@ -1,8 +1,9 @@
 //! Escapes for HTML and addresses.
 
+use super::containers::Key;
 use super::iterate::entries;
 use super::repr::text_of;
-use super::value::{Key, Text, Value};
+use super::value::{Text, Value};
 use crate::chat::budget::Writer;
 use crate::chat::fault::{Outcome, type_error};
 
@@ -39,8 +40,13 @@ pub(crate) fn urlencode(value: &Value) -> Outcome<String> {
         Value::Dict(dict) => {
             dict.entries.iter().map(|(Key(key), value)| (key.clone(), value.clone())).collect()
         }
-        Value::List(_) | Value::Tuple(_) | Value::Group(_) | Value::Iter(_) | Value::View(..)
-        | Value::Range(_) | Value::Undefined(_) => {
+        Value::List(_)
+        | Value::Tuple(_)
+        | Value::Group(_)
+        | Value::Iter(_)
+        | Value::View(..)
+        | Value::Range(_)
+        | Value::Undefined(_) => {
             let pair = |entry: &Value| match &*entries(entry)? {
                 [key, value] => Ok((key.clone(), value.clone())),
                 _ => type_error("a query is made of pairs"),

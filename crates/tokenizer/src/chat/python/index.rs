@@ -1,8 +1,9 @@
 //! `value[index]` and `value[start:stop:step]`.
 
 use super::compare::charge_key;
+use super::containers::{Key, Range};
 use super::iterate::length;
-use super::value::{Key, Range, Value};
+use super::value::Value;
 use crate::chat::budget::{charge, charge_entries};
 use crate::chat::fault::{Outcome, lookup_error, type_error, value_error};
 
@@ -133,8 +134,19 @@ mod tests {
 
     #[test]
     fn a_slice_never_leaves_its_sequence() {
-        let numbers =
-            [i128::MIN, i128::from(i64::MIN), -7, -3, -1, 0, 1, 2, 5, i128::from(i64::MAX), i128::MAX];
+        let numbers = [
+            i128::MIN,
+            i128::from(i64::MIN),
+            -7,
+            -3,
+            -1,
+            0,
+            1,
+            2,
+            5,
+            i128::from(i64::MAX),
+            i128::MAX,
+        ];
         let bounds = || numbers.into_iter().map(Some).chain([None]);
         for length in [0, 1, 3, 5] {
             for start in bounds() {

@@ -1,8 +1,9 @@
 //! Python's `json.dumps`.
 
 use super::compare::sort_by;
+use super::containers::Key;
 use super::repr::float_text;
-use super::value::{Key, Value};
+use super::value::Value;
 use crate::chat::budget::{ENTRY_BYTES, MAX_DEPTH, Writer, charge};
 use crate::chat::fault::{Fault, Outcome, type_error};
 use crate::chat::prompt::PRIVATE_USE;
@@ -136,7 +137,11 @@ fn quote(text: &str, style: &JsonStyle, out: &mut Writer) -> Outcome<()> {
             '\u{c}' => out.text("\\f")?,
             '\0'..' ' => out.text(&format!("\\u{:04x}", u32::from(c)))?,
             // What hides a control token stands for a text, which is written in its place.
-            c if style.ensure_ascii && !c.is_ascii_graphic() && c != ' ' && !PRIVATE_USE.contains(&c) => {
+            c if style.ensure_ascii
+                && !c.is_ascii_graphic()
+                && c != ' '
+                && !PRIVATE_USE.contains(&c) =>
+            {
                 let mut units = [0; 2];
                 if c == '\u{7f}' {
                     out.character(c)?;

@@ -1,18 +1,20 @@
 //! Which methods and attributes the types have, and which of them the sandbox keeps.
 
 use super::arguments::Args;
+use super::containers::View;
 use super::lists::{call_dict, call_sequence, call_view};
 use super::number::truncated;
 use super::text_methods;
-use super::value::{Value, View};
-use crate::chat::fault::{Outcome, too_large, type_error};
+use super::value::Value;
+use crate::chat::fault::{Outcome, other_error, too_large, type_error};
 
 const SEQUENCE: [&str; 2] = ["count", "index"];
 const LIST: [&str; 3] = ["copy", "count", "index"];
 const DICT: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
 const VIEW: [&str; 1] = ["isdisjoint"];
-const INT: [&str; 4] = ["as_integer_ratio", "bit_count", "bit_length", "conjugate"];
-const FLOAT: [&str; 3] = ["as_integer_ratio", "conjugate", "is_integer"];
+const INT: [&str; 6] =
+    ["as_integer_ratio", "bit_count", "bit_length", "conjugate", "from_bytes", "to_bytes"];
+const FLOAT: [&str; 5] = ["as_integer_ratio", "conjugate", "fromhex", "hex", "is_integer"];
 const LOOP: [&str; 2] = ["changed", "cycle"];
 const CYCLER: [&str; 2] = ["next", "reset"];
 const FUNCTION: [&str; 1] = ["fromkeys"];
@@ -49,8 +51,18 @@ pub(crate) fn method_named(value: &Value, name: &str) -> Option<&'static str> {
 /// Whether any type has a method of that name, or one that the sandbox keeps.
 pub(crate) fn is_any_method(name: &str) -> bool {
     let all: [&[&str]; 12] = [
-        &text_methods::NAMES, &LIST, &SEQUENCE, &DICT, &VIEW, &INT, &FLOAT, &LOOP, &CYCLER,
-        &FUNCTION, &CHANGES_LIST, &CHANGES_DICT,
+        &text_methods::NAMES,
+        &LIST,
+        &SEQUENCE,
+        &DICT,
+        &VIEW,
+        &INT,
+        &FLOAT,
+        &LOOP,
+        &CYCLER,
+        &FUNCTION,
+        &CHANGES_LIST,
+        &CHANGES_DICT,
     ];
     all.iter().any(|names| names.contains(&name))
 }
@@ -62,18 +74,41 @@ pub(crate) fn is_kept(value: &Value, name: &str) -> bool {
         Value::Blocks | Value::Block(_) | Value::Macro(_) | Value::Loop(_) => name.starts_with('_'),
         Value::List(_) => CHANGES_LIST.contains(&name),
         Value::Dict(_) => CHANGES_DICT.contains(&name),
-        Value::Group(_) => matches!(name, "_asdict" | "_fields" | "_field_defaults" | "_make" | "_replace"),
+        Value::Group(_) => {
+            matches!(name, "_asdict" | "_fields" | "_field_defaults" | "_make" | "_replace")
+        }
         _ => false,
     }
 }
 
 fn is_of_every_object(name: &str) -> bool {
     const NAMES: [&str; 26] = [
-        "__class__", "__delattr__", "__dir__", "__doc__", "__eq__", "__format__", "__ge__",
-        "__getattribute__", "__getstate__", "__gt__", "__hash__", "__init__",
-        "__init_subclass__", "__le__", "__lt__", "__ne__", "__new__", "__reduce__",
-        "__reduce_ex__", "__repr__", "__setattr__", "__sizeof__", "__str__",
-        "__subclasshook__", "__len__", "__getitem__",
+        "__class__",
+        "__delattr__",
+        "__dir__",
+        "__doc__",
+        "__eq__",
+        "__format__",
+        "__ge__",
+        "__getattribute__",
+        "__getstate__",
+        "__gt__",
+        "__hash__",
+        "__init__",
+        "__init_subclass__",
+        "__le__",
+        "__lt__",
+        "__ne__",
+        "__new__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__repr__",
+        "__setattr__",
+        "__sizeof__",
+        "__str__",
+        "__subclasshook__",
+        "__len__",
+        "__getitem__",
     ];
     NAMES.contains(&name)
 }
@@ -93,7 +128,9 @@ pub(crate) fn property(value: &Value, name: &str) -> Option<Value> {
         (Value::Group(group), "list") => group.sequence.entries.get(1)?.clone(),
         (Value::Macro(found), "name") => Value::text(&**found.name.as_ref()?),
         (Value::Cycler(counter), "pos") => Value::int(counter.at.get()),
-        (Value::Cycler(counter), "current") => counter.entries.entries.get(counter.at.get())?.clone(),
+        (Value::Cycler(counter), "current") => {
+            counter.entries.entries.get(counter.at.get())?.clone()
+        }
         (Value::Cycler(counter), "items") => Value::Tuple(std::rc::Rc::clone(&counter.entries)),
         _ => return None,
     })
@@ -101,6 +138,9 @@ pub(crate) fn property(value: &Value, name: &str) -> Option<Value> {
 
 /// `value.name(args)` of what needs no more than the value; `name` is one that it has.
 pub(crate) fn call_method(value: &Value, name: &'static str, args: Args) -> Outcome<Value> {
+    if REFUSED.contains(&name) {
+        return other_error(format!("method '{name}' is not offered"));
+    }
     match value {
         Value::Text(text) => text_methods::call(text, name, args),
         Value::Dict(dict) => call_dict(dict, name, args),
@@ -126,8 +166,12 @@ fn call_number(value: &Value, name: &'static str, args: Args) -> Outcome<Value> 
     match (value.as_int(), value, name) {
         (Some(number), _, "conjugate") => Ok(Value::Int(number)),
         (None, _, "conjugate") => Ok(value.clone()),
-        (Some(number), _, "bit_length") => Ok(Value::Int(i128::from(128 - number.unsigned_abs().leading_zeros()))),
-        (Some(number), _, "bit_count") => Ok(Value::Int(i128::from(number.unsigned_abs().count_ones()))),
+        (Some(number), _, "bit_length") => {
+            Ok(Value::Int(i128::from(128 - number.unsigned_abs().leading_zeros())))
+        }
+        (Some(number), _, "bit_count") => {
+            Ok(Value::Int(i128::from(number.unsigned_abs().count_ones())))
+        }
         (Some(number), _, _) => Value::tuple(vec![Value::Int(number), Value::Int(1)]),
         (None, Value::Float(number), "is_integer") => {
             Ok(Value::Bool(number.is_finite() && number.fract() == 0.0))

@@ -24,7 +24,9 @@ pub(crate) fn int_of(value: &Value) -> Outcome<i128> {
         },
         _ => match value.as_int() {
             Some(number) => Ok(number),
-            None => type_error(format!("int() argument must be a number, not '{}'", value.type_name())),
+            None => {
+                type_error(format!("int() argument must be a number, not '{}'", value.type_name()))
+            }
         },
     }
 }
@@ -58,7 +60,10 @@ pub(crate) fn parse_int(text: &str, base: u32) -> Option<Outcome<i128>> {
     let radix = match base {
         0 if has_prefix => prefix_base,
         0 => {
-            if digits.len() > 1 && digits.starts_with('0') && digits.contains(|c| c != '0' && c != '_') {
+            if digits.len() > 1
+                && digits.starts_with('0')
+                && digits.contains(|c| c != '0' && c != '_')
+            {
                 return None;
             }
             10
@@ -73,7 +78,8 @@ pub(crate) fn parse_int(text: &str, base: u32) -> Option<Outcome<i128>> {
                 return None;
             }
         } else {
-            let digit = c.to_digit(radix).or_else(|| other_digit(c).filter(|&digit| digit < radix))?;
+            let digit =
+                c.to_digit(radix).or_else(|| other_digit(c).filter(|&digit| digit < radix))?;
             number = number
                 .and_then(|number| number.checked_mul(i128::from(radix)))
                 .and_then(|number| number.checked_add(i128::from(digit)));
@@ -92,9 +98,8 @@ fn other_digit(c: char) -> Option<u32> {
     if c.is_ascii() || !is_decimal(c) {
         return None;
     }
-    let zero = (0..10).rev().find(|&back| {
-        char::from_u32(u32::from(c) - back).is_some_and(is_decimal)
-    })?;
+    let zero =
+        (0..10).rev().find(|&back| char::from_u32(u32::from(c) - back).is_some_and(is_decimal))?;
     Some(zero % 10)
 }
 
@@ -135,12 +140,16 @@ pub(crate) fn round(value: &Value, digits: i128) -> Outcome<Value> {
         Value::Float(number) => Ok(Value::Float(round_float(*number, digits))),
         _ => {
             let Some(number) = value.as_int() else {
-                return type_error(format!("type {} doesn't define __round__ method", value.type_name()));
+                return type_error(format!(
+                    "type {} doesn't define __round__ method",
+                    value.type_name()
+                ));
             };
             if digits >= 0 {
                 return Ok(Value::Int(number));
             }
-            let Some(unit) = u32::try_from(-digits).ok().and_then(|by| 10_i128.checked_pow(by)) else {
+            let Some(unit) = u32::try_from(-digits).ok().and_then(|by| 10_i128.checked_pow(by))
+            else {
                 return Ok(Value::Int(0));
             };
             let (down, rest) = (number.div_euclid(unit), number.rem_euclid(unit));

@@ -26,7 +26,9 @@ pub(crate) fn binary(operation: Binary, a: &Value, b: &Value) -> Outcome<Value> 
     }
     a.defined()?;
     b.defined()?;
-    let (Some(x), Some(y)) = (float_of(a), float_of(b)) else { return unsupported(operation, a, b) };
+    let (Some(x), Some(y)) = (float_of(a), float_of(b)) else {
+        return unsupported(operation, a, b);
+    };
     match (a.as_int(), b.as_int()) {
         (Some(a), Some(b)) => whole(operation, a, b),
         _ => floats(operation, x, y),
@@ -78,7 +80,8 @@ pub(crate) fn add(a: &Value, b: &Value) -> Outcome<Value> {
 
 fn join_two(a: &Text, b: &Text) -> Outcome<Text> {
     let is_markup = a.is_markup || b.is_markup;
-    let (a, b) = if is_markup { (escape_text(a)?, escape_text(b)?) } else { (a.clone(), b.clone()) };
+    let (a, b) =
+        if is_markup { (escape_text(a)?, escape_text(b)?) } else { (a.clone(), b.clone()) };
     charge((a.as_str().len() + b.as_str().len()) as u64)?;
     let joined = [a.as_str(), b.as_str()].concat();
     Ok(if is_markup { Text::markup(joined) } else { Text::new(joined) })
@@ -98,7 +101,10 @@ fn repeat(a: &Value, b: &Value) -> Outcome<Option<Value>> {
             times.type_name()
         ));
     };
-    let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
+    let Ok(times) = isize::try_from(times.max(0)) else {
+        return arithmetic_error("cannot fit 'int' into an index-sized integer");
+    };
+    let times = times.unsigned_abs();
     if let Value::Text(text) = value {
         charge((text.as_str().len() as u64).saturating_mul(times as u64))?;
         let times = if text.as_str().is_empty() { 0 } else { times };
@@ -124,11 +130,12 @@ fn whole(operation: Binary, a: i128, b: i128) -> Outcome<Value> {
         }
         Binary::FloorDiv => {
             // Towards minus infinity, and the rest has the divisor's sign.
-            a.checked_div(b).map(|down| if a % b != 0 && (a < 0) != (b < 0) { down - 1 } else { down })
+            a.checked_div(b)
+                .map(|down| if a % b != 0 && (a < 0) != (b < 0) { down - 1 } else { down })
         }
-        Binary::Mod => {
-            a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
-        }
+        Binary::Mod => a
+            .checked_rem(b)
+            .map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }),
         Binary::Pow if b < 0 => return floats(operation, a as f64, b as f64),
         Binary::Pow => power(a, b),
     };
@@ -158,7 +165,6 @@ fn quotient(a: i128, b: i128) -> f64 {
     a as f64 / b as f64
 }
 
-#[expect(clippy::float_cmp, reason = "zero is exactly zero")]
 fn floats(operation: Binary, a: f64, b: f64) -> Outcome<Value> {
     Ok(Value::Float(match operation {
         Binary::Add => a + b,
@@ -174,7 +180,9 @@ fn floats(operation: Binary, a: f64, b: f64) -> Outcome<Value> {
             return arithmetic_error("0.0 cannot be raised to a negative power");
         }
         Binary::Pow if a < 0.0 && a.is_finite() && b.is_finite() && b.fract() != 0.0 => {
-            return other_error("the power of a negative number is complex, which no template needs");
+            return other_error(
+                "the power of a negative number is complex, which no template needs",
+            );
         }
         Binary::Pow => {
             let power = a.powf(b);
@@ -187,7 +195,6 @@ fn floats(operation: Binary, a: f64, b: f64) -> Outcome<Value> {
 }
 
 /// The quotient without its fraction and the rest, which has the divisor's sign.
-#[expect(clippy::float_cmp, reason = "zero is exactly zero")]
 fn floored(a: f64, b: f64) -> (f64, f64) {
     let mut rest = a % b;
     let mut quotient = (a - rest) / b;

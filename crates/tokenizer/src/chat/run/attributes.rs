@@ -36,7 +36,8 @@ impl Run<'_> {
                 Ok(missing(value, name.as_str()))
             }
             _ => {
-                let message = format!("{} has no element {}", described(value), text_of(key)?.as_str());
+                let message =
+                    format!("{} has no element {}", described(value), text_of(key)?.as_str());
                 Ok(Value::undefined(message))
             }
         }
@@ -46,7 +47,8 @@ impl Run<'_> {
     pub(crate) fn own_attribute(&mut self, value: &Value, name: &str) -> Outcome<Option<Value>> {
         if is_kept(value, name) {
             let type_name = value.type_name();
-            let message = format!("access to attribute '{name}' of '{type_name}' object is unsafe.");
+            let message =
+                format!("access to attribute '{name}' of '{type_name}' object is unsafe.");
             return Ok(Some(Value::Undefined(Rc::new(Missing { message, is_kept: true }))));
         }
         if let Some(name) = method_named(value, name) {
@@ -62,12 +64,13 @@ impl Run<'_> {
             Value::Macro(found) => {
                 let definition = &self.template.macros[found.place];
                 Ok(match name {
-                    "name" => Some(found.name.as_ref().map_or(Value::None, |name| Value::text(&**name))),
+                    "name" => {
+                        Some(found.name.as_ref().map_or(Value::None, |name| Value::text(&**name)))
+                    }
                     "arguments" => {
                         let names = definition.parameters.iter();
-                        let names = names.map(|(id, _)| {
-                            Value::text(&*self.template.names[*id as usize])
-                        });
+                        let names =
+                            names.map(|(id, _)| Value::text(&*self.template.names[*id as usize]));
                         Some(Value::tuple(names.collect())?)
                     }
                     "catch_kwargs" => Some(Value::Bool(definition.uses.kwargs)),

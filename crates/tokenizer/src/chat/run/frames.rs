@@ -20,8 +20,8 @@ struct Frame {
 }
 
 impl Frames {
-    pub(super) fn new(names: &[Box<str>], context: &Rc<Dict>, has_now: bool) -> Frames {
-        let given = |name: &str| context.get(name).cloned().or_else(|| global(name, has_now));
+    pub(super) fn new(names: &[Box<str>], context: &Rc<Dict>) -> Frames {
+        let given = |name: &str| context.get(name).cloned().or_else(|| global(name));
         Frames {
             outermost: names.iter().map(|name| given(name)).collect(),
             frames: vec![Frame { number: 0, parent: 0, names: Vec::new() }],
@@ -82,15 +82,16 @@ impl Frames {
 }
 
 /// What a template has without being given it.
-fn global(name: &str, has_now: bool) -> Option<Value> {
+fn global(name: &str) -> Option<Value> {
     Some(Value::Function(match name {
         "range" => Function::Range,
+        "lipsum" => Function::Lipsum,
         "dict" => Function::Dict,
         "cycler" => Function::Cycler,
         "joiner" => Function::Joiner,
         "namespace" => Function::Namespace,
         "raise_exception" => Function::RaiseException,
-        "strftime_now" if has_now => Function::StrftimeNow,
+        "strftime_now" => Function::StrftimeNow,
         "self" => return Some(Value::Blocks),
         _ => return None,
     }))

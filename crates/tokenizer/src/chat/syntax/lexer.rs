@@ -36,8 +36,14 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Token>, TemplateError> {
     if source.ends_with('\n') {
         source.pop();
     }
-    let mut lexer =
-        Lexer { source: &source, at: 0, line: 1, counted: 0, starts_line: true, tokens: Vec::new() };
+    let mut lexer = Lexer {
+        source: &source,
+        at: 0,
+        line: 1,
+        counted: 0,
+        starts_line: true,
+        tokens: Vec::new(),
+    };
     lexer.run()?;
     lexer.push(Word::End);
     Ok(lexer.tokens)

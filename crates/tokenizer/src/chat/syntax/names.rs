@@ -3,9 +3,8 @@
 //! What Python has and we have not is refused wherever it stands. What Python has not either is
 //! refused where it is sure to be reached; in a branch that is never taken it does no harm there.
 
-use super::expressions::children;
 use super::statements::literal_text;
-use super::tree::{Expr, Kind, NameId, Statement, Target, Template, What};
+use super::tree::{Expr, Kind, NameId, Statement, Target, Template, What, children};
 use crate::TemplateError;
 use crate::chat::fault::quoted;
 use crate::chat::library::{REFUSED_FILTERS, REFUSED_FUNCTIONS, TESTS, is_filter};
@@ -16,8 +15,18 @@ type Check = Result<(), TemplateError>;
 
 /// Given to templates, or to a part of one.
 const KNOWN: [&str; 12] = [
-    "caller", "cycler", "dict", "joiner", "loop", "namespace", "raise_exception", "range", "self",
-    "strftime_now", "super", "varargs",
+    "caller",
+    "cycler",
+    "dict",
+    "joiner",
+    "loop",
+    "namespace",
+    "raise_exception",
+    "range",
+    "self",
+    "strftime_now",
+    "super",
+    "varargs",
 ];
 
 /// Whether a place is reached.
@@ -28,6 +37,13 @@ enum Reach {
     Read,
     /// In a branch: Python looks when it comes there.
     Branch,
+}
+
+impl Reach {
+    /// A branch ends for Python where variables of their own begin.
+    fn inside(self) -> Reach {
+        if self == Reach::Branch { Reach::Read } else { self }
+    }
 }
 
 pub(super) fn check(template: &Template) -> Check {
@@ -90,13 +106,14 @@ impl Names<'_> {
                     branches.iter().for_each(|(_, body)| self.collect(body));
                     self.collect(otherwise);
                 }
-                What::Filter(_, body) | What::Autoescape(_, body) | What::Generation(body) => {
+                What::Filter(_, body) | What::Autoescape(_, body) => {
                     self.collect(body);
                 }
                 What::Data(_)
                 | What::Print(_)
                 | What::For(_)
                 | What::Macro(_)
+                | What::Generation(_)
                 | What::Call(..)
                 | What::Block(..)
                 | What::Other(_)
@@ -124,10 +141,9 @@ impl Names<'_> {
                 What::For(place) => {
                     let definition = &self.template.loops[*place];
                     self.expression(&definition.values, reach)?;
-                    let inner = if reach == Reach::Branch { reach } else { Reach::Read };
-                    self.expressions(&definition.condition, inner)?;
-                    self.body(&definition.body, inner)?;
-                    self.body(&definition.otherwise, inner)?;
+                    self.expressions(&definition.condition, Reach::Read)?;
+                    self.body(&definition.body, Reach::Read)?;
+                    self.body(&definition.otherwise, Reach::Read)?;
                 }
                 What::If(branches, otherwise) => {
                     for (place, (condition, body)) in branches.iter().enumerate() {
@@ -139,17 +155,16 @@ impl Names<'_> {
                 }
                 What::SetBlock(_, filter, body) => {
                     self.expressions(filter, reach)?;
-                    self.body(body, reach)?;
+                    self.body(body, reach.inside())?;
                 }
                 What::With(values, body) => {
                     self.expressions(values.iter().map(|(_, value)| value), reach)?;
-                    self.body(body, reach)?;
+                    self.body(body, reach.inside())?;
                 }
                 What::Filter(value, body) | What::Autoescape(value, body) => {
                     self.expression(value, reach)?;
-                    self.body(body, reach)?;
+                    self.body(body, reach.inside())?;
                 }
-                What::Generation(body) => self.body(body, reach)?,
                 What::Call(call, _) => self.expression(call, reach)?,
                 What::Other(name) => {
                     self.expression(name, reach)?;
@@ -159,6 +174,7 @@ impl Names<'_> {
                     }
                 }
                 What::Data(_)
+                | What::Generation(_)
                 | What::Macro(_)
                 | What::Block(..)
                 | What::Break
@@ -180,10 +196,10 @@ impl Names<'_> {
         let line = expression.line;
         match &expression.kind {
             Kind::Filter(_, name, arguments) => {
-                self.filter(name, line, reach)?;
+                check_filter(name, line, reach)?;
                 let named = arguments.positional.first().and_then(literal_text);
                 if let ("map", Some(name)) = (&**name, named) {
-                    self.filter(name, line, Reach::Branch)?;
+                    check_filter(name, line, Reach::Branch)?;
                 }
             }
             Kind::Test(_, name, _) if reach != Reach::Branch && !TESTS.contains(&&**name) => {
@@ -191,7 +207,10 @@ impl Names<'_> {
             }
             Kind::Attribute(_, name) if name.as_str().starts_with("__") => {
                 let name = quoted(name.as_str());
-                return fail(line, format!("attribute {name}: names that begin with __ cannot be read"));
+                return fail(
+                    line,
+                    format!("attribute {name}: names that begin with __ cannot be read"),
+                );
             }
             Kind::Call(function, _) => self.call(&function.kind, line, reach)?,
             Kind::And(a, b) | Kind::Or(a, b) => {
@@ -205,23 +224,16 @@ impl Names<'_> {
         self.expressions(children(&expression.kind), reach)
     }
 
-    fn filter(&self, name: &str, line: u32, reach: Reach) -> Check {
-        if let Some((_, why)) = REFUSED_FILTERS.iter().find(|(known, _)| *known == name) {
-            return fail(line, format!("filter {} is not offered: {why}", quoted(name)));
-        }
-        if reach != Reach::Branch && !is_filter(name) {
-            return fail(line, format!("filter {} is unknown", quoted(name)));
-        }
-        Ok(())
-    }
-
     fn call(&self, function: &Kind, line: u32, reach: Reach) -> Check {
         match function {
             Kind::Attribute(value, name) => {
                 let name = name.as_str();
                 if REFUSED.contains(&name) {
                     let name = quoted(name);
-                    return fail(line, format!("method {name} is not offered: a prompt is made of text"));
+                    return fail(
+                        line,
+                        format!("method {name} is not offered: a prompt is made of text"),
+                    );
                 }
                 // A namespace may hold macros.
                 let may_hold = match &value.kind {
@@ -251,4 +263,14 @@ impl Names<'_> {
     fn name(&self, id: NameId) -> &str {
         &self.template.names[id as usize]
     }
+}
+
+fn check_filter(name: &str, line: u32, reach: Reach) -> Check {
+    if let Some((_, why)) = REFUSED_FILTERS.iter().find(|(known, _)| *known == name) {
+        return fail(line, format!("filter {} is not offered: {why}", quoted(name)));
+    }
+    if reach != Reach::Branch && !is_filter(name) {
+        return fail(line, format!("filter {} is unknown", quoted(name)));
+    }
+    Ok(())
 }

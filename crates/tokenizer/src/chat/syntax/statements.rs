@@ -1,18 +1,14 @@
 //! Reads statements: what stands between `{%` and `%}`, and the text around it.
 
-use super::lexer::{Token, Word, tokens};
+use super::lexer::{Word, tokens};
+use super::parser::{Parser, Read};
 use super::tree::{For, Kind, Literal, Macro, NameId, Statement, Target, Template, Uses, What};
 use super::{Expr, names};
 use crate::TemplateError;
 use crate::chat::python::Text;
-use std::collections::HashMap;
-
-type Read<T> = Result<T, TemplateError>;
 
 const MAX_SOURCE_BYTES: usize = 256 << 10;
 pub(super) const MAX_NAME_BYTES: usize = 256;
-/// How deep statements and brackets nest; Python's parser gives up earlier.
-const MAX_NESTED: usize = 100;
 
 /// Reads `source`, and refuses names that nothing will know.
 pub(crate) fn parse(source: &str) -> Read<Template> {
@@ -30,140 +26,7 @@ pub(crate) fn parse(source: &str) -> Read<Template> {
     Ok(template)
 }
 
-#[derive(Default)]
-pub(super) struct Parser {
-    tokens: Vec<Token>,
-    at: usize,
-    num_nested: usize,
-    num_loops: usize,
-    template: Template,
-    name_ids: HashMap<String, NameId>,
-    /// Of the macros around.
-    uses: Vec<Uses>,
-}
-
 impl Parser {
-    pub(super) fn word(&self) -> &Word {
-        &self.tokens[self.at].word
-    }
-
-    pub(super) fn line(&self) -> u32 {
-        self.tokens[self.at].line
-    }
-
-    pub(super) fn advance(&mut self) {
-        self.at = (self.at + 1).min(self.tokens.len() - 1);
-    }
-
-    fn next(&self) -> &Word {
-        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].word
-    }
-
-    pub(super) fn next_is_name(&self, name: &str) -> bool {
-        matches!(self.next(), Word::Name(found) if found == name)
-    }
-
-    pub(super) fn next_is_operator(&self, operator: &str) -> bool {
-        matches!(self.next(), Word::Operator(found) if *found == operator)
-    }
-
-    fn is_name(&self, name: &str) -> bool {
-        matches!(self.word(), Word::Name(found) if found == name)
-    }
-
-    pub(super) fn take_name(&mut self, name: &str) -> bool {
-        let found = self.is_name(name);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    pub(super) fn take_operator(&mut self, operator: &str) -> bool {
-        let found = matches!(self.word(), Word::Operator(found) if *found == operator);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    pub(super) fn expect_operator(&mut self, operator: &str) -> Read<()> {
-        if self.take_operator(operator) { Ok(()) } else { self.unexpected() }
-    }
-
-    fn expect_name(&mut self, name: &str) -> Read<()> {
-        if self.take_name(name) { Ok(()) } else { self.unexpected() }
-    }
-
-    pub(super) fn expect_any_name(&mut self) -> Read<String> {
-        let Word::Name(name) = self.word() else { return self.unexpected() };
-        let name = name.clone();
-        self.advance();
-        Ok(name)
-    }
-
-    fn expect_block_end(&mut self) -> Read<()> {
-        if *self.word() != Word::BlockEnd {
-            return self.unexpected();
-        }
-        self.advance();
-        Ok(())
-    }
-
-    pub(super) fn fail<T>(&self, message: impl Into<String>) -> Read<T> {
-        Err(TemplateError::Invalid { line: self.line() as usize, message: message.into() })
-    }
-
-    pub(super) fn unexpected<T>(&self) -> Read<T> {
-        match self.word() {
-            Word::Name(name) => self.fail(format!("unexpected '{name}'")),
-            Word::Operator(operator) => self.fail(format!("unexpected '{operator}'")),
-            Word::Text(_) => self.fail("unexpected text"),
-            Word::Int(_) | Word::Float(_) => self.fail("unexpected number"),
-            Word::PrintEnd => self.fail("unexpected end of print statement"),
-            Word::BlockEnd => self.fail("unexpected end of statement"),
-            Word::Data(_) | Word::PrintBegin | Word::BlockBegin | Word::End => {
-                self.fail("unexpected end of input")
-            }
-        }
-    }
-
-    /// Reads what is inside of something else.
-    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Parser) -> Read<T>) -> Read<T> {
-        self.num_nested += 1;
-        if self.num_nested > MAX_NESTED {
-            return Err(TemplateError::TooDeep {
-                what: "tag",
-                num_steps: self.num_nested,
-                max_steps: MAX_NESTED,
-            });
-        }
-        let result = read(self);
-        self.num_nested -= 1;
-        result
-    }
-
-    pub(super) fn name_id(&mut self, name: &str) -> NameId {
-        if let Some(&id) = self.name_ids.get(name) {
-            return id;
-        }
-        let id = self.template.names.len() as NameId;
-        self.template.names.push(name.into());
-        self.name_ids.insert(name.to_owned(), id);
-        id
-    }
-
-    pub(super) fn note_use(&mut self, name: &str) {
-        for uses in &mut self.uses {
-            match name {
-                "caller" => uses.caller = true,
-                "kwargs" => uses.kwargs = true,
-                "varargs" => uses.varargs = true,
-                _ => return,
-            }
-        }
-    }
-
     /// Statements up to a tag of one of the names `ends`, which is left to the caller.
     fn body(&mut self, ends: &[&str]) -> Read<Vec<Statement>> {
         let mut body = Vec::new();
@@ -176,7 +39,7 @@ impl Parser {
                 }
                 Word::PrintBegin => {
                     self.advance();
-                    let value = self.tuple(true, &[], false)?;
+                    let value = self.tuple(true, false)?;
                     if *self.word() != Word::PrintEnd {
                         return self.unexpected();
                     }
@@ -198,7 +61,10 @@ impl Parser {
                     }
                 }
                 Word::End if ends.is_empty() => return Ok(body),
-                _ => return self.fail(format!("unexpected end of input, expected {}", ends.join(" or "))),
+                _ => {
+                    return self
+                        .fail(format!("unexpected end of input, expected {}", ends.join(" or ")));
+                }
             };
             body.push(Statement { line, what });
         }
@@ -227,9 +93,9 @@ impl Parser {
             "for" => self.for_loop()?,
             "if" => self.condition()?,
             "set" => {
-                let target = self.target(&[], true)?;
+                let target = self.target(true)?;
                 if self.take_operator("=") {
-                    What::Set(target, self.tuple(true, &[], false)?)
+                    What::Set(target, self.tuple(true, false)?)
                 } else {
                     let filter = self.filters_of_a_block()?;
                     What::SetBlock(target, filter, self.whole_body("endset")?)
@@ -241,7 +107,7 @@ impl Parser {
                     if !values.is_empty() {
                         self.expect_operator(",")?;
                     }
-                    let target = self.target(&[], false)?;
+                    let target = self.target(false)?;
                     self.expect_operator("=")?;
                     values.push((target, self.expression()?));
                 }
@@ -250,7 +116,10 @@ impl Parser {
             "macro" => {
                 let name = self.expect_any_name()?;
                 let name = self.name_id(&name);
-                What::Macro(self.macro_of(Some(name), true, "endmacro")?)
+                What::Macro({
+                    let parameters = self.parameters()?;
+                    self.macro_body(Some(name), parameters, "endmacro")?
+                })
             }
             "call" => self.call_block()?,
             "filter" => {
@@ -265,12 +134,7 @@ impl Parser {
                 What::Autoescape(enabled, self.whole_body("endautoescape")?)
             }
             "block" => self.block()?,
-            "generation" => {
-                let num_loops = std::mem::take(&mut self.num_loops);
-                let body = self.whole_body("endgeneration")?;
-                self.num_loops = num_loops;
-                What::Generation(body)
-            }
+            "generation" => What::Generation(self.macro_body(None, Vec::new(), "endgeneration")?),
             "break" | "continue" if self.num_loops == 0 => {
                 return self.fail(format!("'{name}' outside a loop"));
             }
@@ -307,9 +171,9 @@ impl Parser {
     }
 
     fn for_loop(&mut self) -> Read<What> {
-        let target = self.target(&["in"], false)?;
+        let target = self.target(false)?;
         self.expect_name("in")?;
-        let values = self.tuple(false, &["recursive"], false)?;
+        let values = self.tuple(false, false)?;
         let condition = if self.take_name("if") { Some(self.expression()?) } else { None };
         let recursive = self.take_name("recursive");
         self.num_loops += 1;
@@ -325,7 +189,7 @@ impl Parser {
     fn condition(&mut self) -> Read<What> {
         let mut branches = Vec::new();
         loop {
-            let condition = self.tuple(false, &[], false)?;
+            let condition = self.tuple(false, false)?;
             branches.push((condition, self.tag_body(&["elif", "else", "endif"])?));
             if !self.take_name("elif") {
                 break;
@@ -346,11 +210,6 @@ impl Parser {
         }
         let caller = self.macro_body(None, parameters, "endcall")?;
         Ok(What::Call(call, caller))
-    }
-
-    fn macro_of(&mut self, name: Option<NameId>, _: bool, end: &str) -> Read<usize> {
-        let parameters = self.parameters()?;
-        self.macro_body(name, parameters, end)
     }
 
     fn macro_body(
@@ -414,10 +273,10 @@ impl Parser {
     }
 
     /// What is assigned to: names, tuples of them, or an attribute of a namespace.
-    fn target(&mut self, ends: &[&str], with_attribute: bool) -> Read<Target> {
+    fn target(&mut self, with_attribute: bool) -> Read<Target> {
         let mut targets = Vec::new();
         let mut is_tuple = false;
-        while !self.at_tuple_end(ends) {
+        while !self.at_tuple_end() {
             targets.push(self.single_target(with_attribute)?);
             if !self.take_operator(",") {
                 break;
@@ -436,14 +295,11 @@ impl Parser {
 
     fn single_target(&mut self, with_attribute: bool) -> Read<Target> {
         if self.take_operator("(") || self.take_operator("[") {
-            let target = self.nested(|parser| parser.target(&[], with_attribute))?;
+            let target = self.nested(|parser| parser.target(with_attribute))?;
             if !self.take_operator(")") {
                 self.expect_operator("]")?;
             }
-            return Ok(match target {
-                Target::Tuple(_) => target,
-                single => single,
-            });
+            return Ok(target);
         }
         let name = self.expect_any_name()?;
         if matches!(&*name, "true" | "false" | "none" | "True" | "False" | "None") {
