@@ -74,7 +74,8 @@ impl ChatTemplate {
     /// Compiles a template in the Jinja dialect of Hugging Face's `chat_template`.
     ///
     /// `strftime_now` writes the local date, also where a template asks whether it is defined and has a
-    /// fixed date for when it is not: the real one is what models are told elsewhere.
+    /// fixed date for when it is not: the real one is what models are told elsewhere. Names that nothing
+    /// will know when it is rendered are refused here, with their line.
     pub fn new(source: &str, tokens: TemplateTokens) -> Result<ChatTemplate, TemplateError> {
         let engine = Arc::new(Engine::compile(source)?);
         Ok(ChatTemplate { source: source.into(), engine, tokens })

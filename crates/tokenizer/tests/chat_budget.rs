@@ -88,7 +88,7 @@ fn a_text_that_grows_is_stopped() {
         ("map", "{% set ns.x = [ns.x, ns.x] | map('upper') | join %}"),
         (
             "autoescape",
-            "{% autoescape true %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% endautoescape %}{% set ns.x = y %}",
+            "{% autoescape true %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endautoescape %}",
         ),
     ] {
         check(name, &sixty_times("'ab'", body), &OUT_OF_BYTES);
@@ -105,7 +105,6 @@ fn a_list_that_grows_is_stopped() {
         ("+", "{% set ns.x = ns.x + ns.x %}"),
         ("*", "{% set ns.x = ns.x * 2 %}"),
         ("* much", "{% set ns.x = ns.x * 999999999999 %}"),
-        ("batch", "{% set ns.x = ns.x | batch(100000000) | list %}"),
         ("batch filled", "{% set ns.x = ns.x | batch(100000000, 'x') | list %}"),
         ("slice", "{% set ns.x = ns.x | slice(100000000) | list %}"),
         (
@@ -113,7 +112,7 @@ fn a_list_that_grows_is_stopped() {
             "{% macro m() %}{% endmacro %}{% set ns.x = ns.x + ns.x %}{{ dict(*ns.x) if i > 59 }}",
         ),
         ("split", "{% set ns.x = ('%s' | format('a') * 9000000).split('a') %}"),
-        ("split by nothing", "{% set ns.x = ('a' | upper * 9000000).split('') %}"),
+        ("rsplit", "{% set ns.x = ('a' * 9000000).rsplit('a') %}"),
         ("lines", "{% set ns.x = ('\\n' | string * 9000000).splitlines() %}"),
         ("list", "{% set ns.x = ('a' | upper * 9000000) | list %}"),
     ] {
@@ -135,14 +134,20 @@ fn a_value_that_holds_itself_many_times_is_never_spelled_out() {
         ("<", "{{ ns.x < ns.y }}"),
         ("< <", "{{ ns.x <= ns.y <= ns.x }}"),
         ("in", "{{ ns.x in [ns.y] }}"),
-        ("in text", "{{ ns.x in 'text' }}"),
         ("not in", "{{ ns.x not in [ns.y] }}"),
         ("join", "{{ ns.x | join }}"),
-        ("join method", "{{ ','.join(ns.x) }}"),
+        ("percent", "{{ '%s' % [ns.x] }}"),
+        ("repr", "{{ '%r' % ((ns.x,),) }}"),
+        ("index", "{{ [ns.x].index(ns.y) }}"),
+        ("slice", "{{ ns.x[:] == ns.y[::-1] }}"),
+        ("sum", "{{ [[ns.x], [ns.y]] | sum(start=[]) | string }}"),
+        ("escape", "{{ ns.x | e }}"),
+        ("urlencode", "{{ {'a': ns.x} | urlencode }}"),
+        ("xmlattr", "{{ {'a': ns.x} | xmlattr }}"),
+        ("title", "{{ ns.x | title }}"),
         ("format", "{{ '%s' | format(ns.x) }}"),
         ("format method", "{{ '{}'.format(ns.x) }}"),
         ("sort", "{{ [ns.x, ns.y] | sort | length }}"),
-        ("unique", "{{ [ns.x, ns.y] | unique | length }}"),
         ("groupby", "{{ [{'a': ns.x}, {'a': ns.y}] | groupby('a') | length }}"),
         ("dictsort", "{{ {'a': ns.x, 'b': ns.y} | dictsort(by='value') | length }}"),
         ("min", "{{ [ns.x, ns.y] | min | length }}"),
@@ -151,10 +156,6 @@ fn a_value_that_holds_itself_many_times_is_never_spelled_out() {
         ("sameas", "{{ (ns.x ~ '') is sameas ns.y }}"),
         ("is in", "{{ ns.x is in [ns.y] }}"),
         ("count", "{{ [ns.x].count(ns.y) }}"),
-        ("key", "{{ {ns.x: 1, ns.y: 2} | length }}"),
-        ("item", "{{ {ns.x: 1}[ns.y] }}"),
-        ("get", "{{ {ns.x: 1}.get(ns.y) }}"),
-        ("dict", "{{ dict({ns.x: 1}, **{'a': 1}) | length }}"),
         ("changed", "{% for i in [ns.x, ns.y] %}{{ loop.changed(i) }}{% endfor %}"),
         ("upper", "{{ ns.x | upper }}"),
         ("replace", "{{ ns.x | replace('a', 'b') }}"),
@@ -168,8 +169,6 @@ fn a_value_that_holds_itself_many_times_is_never_spelled_out() {
     for (name, end) in [
         ("emit", "{{ ns }}"),
         ("string", "{{ ns | string }}"),
-        ("tojson", "{{ ns | tojson }}"),
-        ("==", "{% set other = namespace(x=ns) %}{{ ns == other }}"),
         ("~", "{{ ns ~ ns }}"),
         ("join", "{{ [ns] | join }}"),
     ] {
@@ -195,8 +194,13 @@ fn reading_again_and_again_is_stopped() {
         ("trim", "{% set _ = text | trim('xy') %}"),
         ("islower", "{% set _ = text.islower() %}"),
         ("is lower", "{% set _ = text is lower %}"),
-        ("is startingwith", "{% set _ = text is startingwith(text) %}"),
-        ("is iterable", "{% set _ = text is iterable %}"),
+        ("title", "{% set _ = text | title %}"),
+        ("split", "{% set _ = text.split('c') %}"),
+        ("isalpha", "{% set _ = text.isalpha() %}"),
+        ("translate", "{% set _ = text.translate({}) %}"),
+        ("percent", "{% set _ = '%s' % text %}"),
+        ("wordcount", "{% set _ = text | wordcount %}"),
+        ("truncate", "{% set _ = text | truncate(9) %}"),
         ("int", "{% set _ = '1' * 4000000 | int %}"),
         ("for", "{% for c in text %}{% break %}{% endfor %}"),
         ("in a list", "{% set _ = 'x' in list %}"),
@@ -211,7 +215,7 @@ fn reading_again_and_again_is_stopped() {
         ("unique", "{% set _ = list | unique %}"),
         ("sort", "{% set _ = list | sort %}"),
         ("compare maps", "{% set _ = pairs == {'a': list + []} %}"),
-        ("items", "{% for k, v in {'a': 1}.items() %}{% set _ = v == list == list %}{% endfor %}"),
+        ("items", "{% for k, v in {'a': 1}.items() %}{% set _ = list == list %}{% endfor %}"),
         ("map", "{% set _ = list | map('string') %}"),
         ("select", "{% set _ = list | select('odd') %}"),
         (
@@ -219,7 +223,6 @@ fn reading_again_and_again_is_stopped() {
             "{% set _ = dict(**{'a': 1}) %}{% set _ = range(*list) if j > 60 %}{% set _ = list + list %}",
         ),
         ("write", "{% set _ %}{{ text }}{% endset %}"),
-        ("macros", "{% macro a() %}{% macro b() %}{% endmacro %}{% endmacro %}{{ a() }}"),
     ] {
         check(name, &often(body), &OUT_OF_BYTES);
     }
@@ -233,31 +236,39 @@ fn what_the_engine_counts_no_step_for_takes_one() {
 }
 
 #[test]
-fn constants_are_computed_within_bounds_before_any_message_comes() {
-    let many = "{% set x = 'a' * 1000000 %}".repeat(100);
-    let chain = |start: &str| format!("{{{{ {}{} }}}}", start, " + x".repeat(1500));
+fn what_is_written_down_is_charged_like_what_is_computed() {
     for (name, source) in [
-        ("text", "{{ 'A' * 100000000 }}".into()),
+        ("text", "{{ 'A' * 100000000 }}".to_owned()),
         ("text from the left", "{{ 100000000 * 'A' }}".into()),
         ("computed times", "{{ 'A' * (10 * 10000000) }}".into()),
-        ("many texts", many),
+        ("many texts", "{% set x = 'a' * 1000000 %}".repeat(100)),
         ("compared lists", "{{ [1] * 100000000 == [1] * 100000000 }}".into()),
         ("written list", "{{ [1] * 10000000 ~ '' }}".into()),
         ("nested", "{{ ('A' * 10000 ~ 'B') * 10000 }}".into()),
         ("in", "{{ 2 in [1] * 100000000 }}".into()),
-        ("negated", "{{ not ('a' * 90000000) }}".into()),
-        ("argument", "{{ range(x='a' * 90000000) }}".into()),
-        ("unused", "{% if 0 %}{% macro m(x='a' * 90000000) %}{% endmacro %}{% endif %}".into()),
-        ("looked for again and again", chain(&format!("'{}'", "a".repeat(100_000)))),
+        ("times", "{{ 'a' * 9223372036854775807 }}".into()),
+        ("center", "{{ 'x'.center(10 ** 9) }}".into()),
+        ("ljust", "{{ 'x'.ljust(99999999999999999999) }}".into()),
+        ("zfill", "{{ 'x'.zfill(10 ** 9) }}".into()),
+        ("expandtabs", "{{ '\t'.expandtabs(10 ** 9) }}".into()),
+        ("percent width", "{{ '%1000000000d' % 1 }}".into()),
+        ("percent star", "{{ '%*d' % (10 ** 9, 1) }}".into()),
+        ("percent precision", "{{ '%.1000000000f' % 1.5 }}".into()),
+        ("percent digits", "{{ '%.1000000000d' % 1 }}".into()),
+        ("format width", "{{ '{:>999999999}'.format(1) }}".into()),
+        ("format precision", "{{ '{:.999999999f}'.format(1.5) }}".into()),
+        ("format groups", "{{ '{:0999999999,}'.format(1) }}".into()),
+        ("center filter", "{{ 'x' | center(10 ** 9) }}".into()),
+        ("indent", "{{ 'x' | indent(10 ** 9, true) }}".into()),
+        ("tojson", "{{ [1] | tojson(indent=10 ** 9) }}".into()),
+        ("slice", "{{ [1] | slice(10 ** 9) }}".into()),
+        ("batch", "{{ [1] | batch(10 ** 9, 1) }}".into()),
     ] {
-        let got = ChatTemplate::new(&source, TemplateTokens::default());
-        let Err(TemplateError::Invalid { message, .. }) = got else { panic!("{name}") };
-        assert!(message.contains("constants take more than 16777216 bytes"), "{name}: {message}");
+        check(name, &source, &OUT_OF_BYTES);
     }
     let small = "{{ '=' * 40 ~ '\\n' }}{{ 2 * 3 + 1 }}{{ [1] * 2 + [3] }}{{ 60 * 60 * 24 }}";
     let want = "=".repeat(40) + "\n7[1, 1, 3]86400";
     assert_eq!(render(small, &[]), Ok(want));
-    assert!(ChatTemplate::new(&chain("'a' ~ 'b'"), TemplateTokens::default()).is_ok());
 }
 
 #[test]
@@ -268,20 +279,13 @@ fn what_templates_do_not_need_is_an_error() {
             format!("{{{{ a.{} }}}}", "b".repeat(300)),
             "a name has 300 bytes, at most 256",
         ),
-        (
-            "recursive loop",
-            "{% for i in [[1]] recursive %}{{ loop(i) }}{% endfor %}".into(),
-            "recurse",
-        ),
-        ("count of nothing", "{{ 'abc'.count('') }}".into(), "empty text"),
-        ("names", "{{ namespace(dict(**{'a': 1})) }}{{ namespace(1) }}".into(), "expected object"),
-        (
-            "cycle",
-            "{% for i in [1] %}{{ loop.cycle() }}{% endfor %}".into(),
-            "cycle() of no values",
-        ),
-        ("debug", "{{ debug() }}".into(), "debug"),
-        ("unknown filter", "{{ x | a }}".into(), "filter a is unknown"),
+        ("range", "{{ range(10 ** 9) }}".into(), "1000000000 numbers, at most 100000"),
+        ("range of large numbers", "{{ range(2 ** 110, 2 ** 111) }}".into(), "more than 100 bits"),
+        ("large number", "{{ 2 ** 1000 }}".into(), "more than 127 bits"),
+        ("large product", "{{ 2 ** 100 * 2 ** 100 }}".into(), "more than 127 bits"),
+        ("large number read", "{{ ('9' * 50) | int }}".into(), "more than 127 bits"),
+        ("large literal", format!("{{{{ {} }}}}", "9".repeat(50)), "more than 127 bits"),
+        ("complex number", "{{ (-8.0) ** 0.5 }}".into(), "complex"),
     ] {
         let got = render(&source, &[]);
         let Err(TemplateError::Invalid { message, .. }) = &got else { panic!("{name}: {got:?}") };

@@ -125,7 +125,7 @@ fn differences(rows: &[Json], context: &Json) -> Vec<String> {
             (Some(want), Ok(got)) if got == want => {}
             (None, Err(_)) => {}
             (want, got) => {
-                let want = want.map_or_else(|| row.text("python").unwrap_or(""), |want| want);
+                let want = want.or_else(|| row.text("python")).unwrap_or_default();
                 found.push(format!("{template}\n  want {want:?}\n  got  {got:?}"));
             }
         }

@@ -17,7 +17,7 @@ pub(crate) use functions::call_function;
 pub(crate) use tests::{TESTS, call_test};
 
 /// Takes a value and arguments.
-type Filter = fn(&mut Run<'_>, Value, Args) -> Outcome<Value>;
+type Filter = fn(&mut Run<'_>, &Value, Args) -> Outcome<Value>;
 
 const FILTERS: [(&str, Filter); 50] = [
     ("abs", numbers::abs),
@@ -94,7 +94,7 @@ pub(crate) fn is_filter(name: &str) -> bool {
 pub(crate) fn call_filter(
     run: &mut Run<'_>,
     name: &str,
-    value: Value,
+    value: &Value,
     args: Args,
 ) -> Outcome<Value> {
     match FILTERS.binary_search_by_key(&name, |(known, _)| known) {

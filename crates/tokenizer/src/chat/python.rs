@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub(crate) mod characters;
 mod compare;
+mod containers;
 mod format;
 mod html;
 mod index;
@@ -18,9 +19,11 @@ mod serialize;
 mod spec;
 mod strings;
 mod text_methods;
+mod text_search;
 mod value;
 
 pub(crate) use compare::{contains, equal, order, sort_by};
+pub(crate) use containers::{Counter, Dict, Group, Key, Names, Range, Sequence, View};
 pub(crate) use format::{Fields, format_text};
 pub(crate) use html::{escape, escape_text, urlencode};
 pub(crate) use index::{item, slice};
@@ -34,7 +37,4 @@ pub(crate) use percent::percent_format;
 pub(crate) use repr::text_of;
 pub(crate) use serialize::to_value;
 pub(crate) use strings::{center, join, replace, split_lines, title_of_words};
-pub(crate) use value::{
-    Counter, Dict, Function, Group, Key, LoopState, MacroValue, Method, Missing, Names, Range,
-    Sequence, Text, Value, View,
-};
+pub(crate) use value::{Function, LoopState, MacroValue, Method, Missing, Text, Value};

@@ -3,6 +3,8 @@
 mod expressions;
 mod lexer;
 mod names;
+mod parser;
+mod postfix;
 mod statements;
 mod tree;
 

@@ -24,6 +24,7 @@ const NAMESPACE_BYTES: u64 = 256;
 pub(crate) fn call_function(run: &mut Run<'_>, function: Function, args: Args) -> Outcome<Value> {
     match function {
         Function::Range => range(args),
+        Function::Lipsum => other_error("function 'lipsum' is not offered"),
         Function::Dict => Value::dict(make_dict(args)?),
         Function::Namespace => namespace(run, args),
         Function::Cycler => {

@@ -2,67 +2,78 @@
 
 use super::select::{follow, path};
 use crate::chat::budget::{ENTRY_BYTES, charge, charge_entries};
-use crate::chat::fault::{Outcome, arithmetic_error, other_error, type_error};
+use crate::chat::fault::{Fault, Outcome, arithmetic_error, other_error, type_error};
 use crate::chat::python::arguments::{Args, is_true_or, whole};
 use crate::chat::python::{
     self, Group, Key, Sequence, Text, Value, View, add, entries, equal, order, slice as cut,
     sort_by,
 };
 use crate::chat::run::Run;
+use indexmap::IndexSet;
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::rc::Rc;
 
-pub(super) fn length(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    args.none("len")?;
-    Ok(Value::int(python::length(&value)?))
+/// A generator of what `make` makes; Python fails where it is read.
+fn lazily(shown: &'static str, make: impl FnOnce() -> Outcome<Vec<Value>>) -> Outcome<Value> {
+    match make() {
+        Ok(made) => Value::iter(shown, made, None),
+        Err(fault) if matches!(*fault, Fault::Raised(..)) => {
+            Value::iter(shown, Vec::new(), Some(fault))
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
-pub(super) fn default(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn length(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("len")?;
+    Ok(Value::int(python::length(value)?))
+}
+
+pub(super) fn default(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [default, or_false] = args.bind("default", ["default_value", "boolean"], 0)?;
     let or_false = is_true_or(or_false.as_ref(), false);
     if value.is_undefined() || or_false && !value.is_true() {
         return Ok(default.unwrap_or_else(|| Value::text("")));
     }
-    Ok(value)
+    Ok(value.clone())
 }
 
-pub(super) fn list(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn list(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("list")?;
-    Ok(Value::List(Sequence::new(entries(&value)?)?))
+    Ok(Value::List(Sequence::new(entries(value)?)?))
 }
 
-pub(super) fn items(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn items(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("items")?;
-    match &value {
-        Value::Undefined(_) => Value::iter("generator", Vec::new(), None),
+    match value {
+        Value::Undefined(_) => Value::iter("generator object do_items", Vec::new(), None),
         Value::Dict(dict) => {
             let pairs = entries(&Value::View(View::Items, Rc::clone(dict)))?;
-            Value::iter("generator", pairs, None)
+            Value::iter("generator object do_items", pairs, None)
         }
         _ => {
             let fault = type_error::<Value>("Can only get item pairs from a mapping.").err();
-            Value::iter("generator", Vec::new(), fault)
+            Value::iter("generator object do_items", Vec::new(), fault)
         }
     }
 }
 
-pub(super) fn first(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn first(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("first")?;
-    let first = python::first(&value)?;
+    let first = python::first(value)?;
     Ok(first.unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")))
 }
 
-pub(super) fn last(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn last(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("last")?;
-    if let Value::Text(text) = &value {
+    if let Value::Text(text) = value {
         let last = text.as_str().chars().next_back();
         let last = last.map(|c| Value::Text(text.like(c.to_string())));
         return Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")));
     }
     let last = match value.as_sequence() {
         Some(entries) => entries.last().cloned(),
-        None if is_reversible(&value) => entries(&value)?.pop(),
+        None if is_reversible(value) => entries(value)?.pop(),
         None => return type_error(format!("'{}' object is not reversible", value.type_name())),
     };
     Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
@@ -72,26 +83,26 @@ fn is_reversible(value: &Value) -> bool {
     python::is_iterable(value) && !matches!(value, Value::Iter(_) | Value::Loop(_))
 }
 
-pub(super) fn reverse(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn reverse(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("reverse")?;
     if let Value::Text(_) = value {
-        return cut(&value, &[Value::None, Value::None, Value::Int(-1)]);
+        return cut(value, &[Value::None, Value::None, Value::Int(-1)]);
     }
-    if !python::is_iterable(&value) {
+    if !python::is_iterable(value) {
         return other_error("argument must be iterable");
     }
-    let mut reversed = entries(&value)?;
+    let mut reversed = entries(value)?;
     reversed.reverse();
-    let type_name = match &value {
-        Value::List(_) => "list_reverseiterator",
-        Value::Dict(_) | Value::View(View::Keys, _) => "dict_reversekeyiterator",
-        Value::View(View::Values, _) => "dict_reversevalueiterator",
-        Value::View(View::Items, _) => "dict_reverseitemiterator",
-        Value::Range(_) => "range_iterator",
-        _ if is_reversible(&value) => "reversed",
+    let shown = match value {
+        Value::List(_) => "list_reverseiterator object",
+        Value::Dict(_) | Value::View(View::Keys, _) => "dict_reversekeyiterator object",
+        Value::View(View::Values, _) => "dict_reversevalueiterator object",
+        Value::View(View::Items, _) => "dict_reverseitemiterator object",
+        Value::Range(_) => "range_iterator object",
+        _ if is_reversible(value) => "reversed object",
         _ => return Value::list(reversed),
     };
-    Value::iter(type_name, reversed, None)
+    Value::iter(shown, reversed, None)
 }
 
 /// In lower case, if it is a text and case does not count.
@@ -105,9 +116,10 @@ fn key_of(value: Value, case_counts: bool) -> Outcome<Value> {
     }
 }
 
-pub(super) fn sort(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn sort(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["reverse", "case_sensitive", "attribute"];
     let [is_reversed, case_counts, attribute] = args.bind("sort", names, 0)?;
+    let is_reversed = is_reversed.as_ref().map_or(Ok(0), whole)? != 0;
     let case_counts = is_true_or(case_counts.as_ref(), false);
     let paths = match &attribute {
         Some(Value::Text(text)) => {
@@ -118,19 +130,20 @@ pub(super) fn sort(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value
         other => vec![path(other.as_ref())?],
     };
     let mut keyed = Vec::new();
-    for entry in entries(&value)? {
+    for entry in entries(value)? {
         let mut key = Vec::with_capacity(paths.len());
         for path in &paths {
             key.push(key_of(follow(run, &entry, path, None)?, case_counts)?);
         }
         keyed.push((Value::list(key)?, entry));
     }
-    Value::list(sort_by(keyed, is_true_or(is_reversed.as_ref(), false))?)
+    Value::list(sort_by(keyed, is_reversed)?)
 }
 
-pub(super) fn dictsort(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn dictsort(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["case_sensitive", "by", "reverse"];
     let [case_counts, by, is_reversed] = args.bind("dictsort", names, 0)?;
+    let is_reversed = is_reversed.as_ref().map_or(Ok(0), whole)? != 0;
     let case_counts = is_true_or(case_counts.as_ref(), false);
     let by_value = match by.as_ref().map(|by| by.as_text().map(Text::as_str)) {
         None | Some(Some("key")) => false,
@@ -138,7 +151,7 @@ pub(super) fn dictsort(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Val
         _ => return other_error("You can only sort by either \"key\" or \"value\""),
     };
     value.defined()?;
-    let Value::Dict(dict) = &value else {
+    let Value::Dict(dict) = value else {
         return type_error(format!("'{}' object has no attribute 'items'", value.type_name()));
     };
     let mut keyed = Vec::new();
@@ -146,37 +159,39 @@ pub(super) fn dictsort(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Val
         let by = key_of(if by_value { value } else { key }.clone(), case_counts)?;
         keyed.push((by, Value::tuple(vec![key.clone(), value.clone()])?));
     }
-    Value::list(sort_by(keyed, is_true_or(is_reversed.as_ref(), false))?)
+    Value::list(sort_by(keyed, is_reversed)?)
 }
 
-pub(super) fn unique(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn unique(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [case_counts, attribute] = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
-    let case_counts = is_true_or(case_counts.as_ref(), false);
-    let path = path(attribute.as_ref())?;
-    let mut seen = HashSet::new();
-    let mut kept = Vec::new();
-    for entry in entries(&value)? {
-        let key = key_of(follow(run, &entry, &path, None)?, case_counts)?;
-        key.hashable()?;
-        charge(ENTRY_BYTES)?;
-        if let Value::Text(text) = &key {
-            charge(2 * text.as_str().len() as u64)?;
+    lazily("generator object sync_do_unique", || {
+        let case_counts = is_true_or(case_counts.as_ref(), false);
+        let path = path(attribute.as_ref())?;
+        let mut seen = IndexSet::new();
+        let mut kept = Vec::new();
+        for entry in entries(value)? {
+            let key = key_of(follow(run, &entry, &path, None)?, case_counts)?;
+            key.hashable()?;
+            charge(ENTRY_BYTES)?;
+            if let Value::Text(text) = &key {
+                charge(2 * text.as_str().len() as u64)?;
+            }
+            if seen.insert(Key(key)) {
+                kept.push(entry);
+            }
         }
-        if seen.insert(Key(key)) {
-            kept.push(entry);
-        }
-    }
-    Value::iter("generator", kept, None)
+        Ok(kept)
+    })
 }
 
-pub(super) fn groupby(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn groupby(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["attribute", "default", "case_sensitive"];
     let [attribute, default, case_counts] = args.bind("groupby", names, 1)?;
     let case_counts = is_true_or(case_counts.as_ref(), false);
     let default = default.filter(|default| !matches!(default, Value::None));
     let path = path(attribute.as_ref())?;
     let mut keyed = Vec::new();
-    for entry in entries(&value)? {
+    for entry in entries(value)? {
         let key = key_of(follow(run, &entry, &path, default.as_ref())?, case_counts)?;
         keyed.push((key.clone(), Value::tuple(vec![key, entry])?));
     }
@@ -218,74 +233,76 @@ fn extreme(run: &mut Run<'_>, value: &Value, args: Args, wanted: Ordering) -> Ou
     Ok(best.map_or_else(none, |(_, entry)| entry))
 }
 
-pub(super) fn min(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    extreme(run, &value, args, Ordering::Less)
+pub(super) fn min(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    extreme(run, value, args, Ordering::Less)
 }
 
-pub(super) fn max(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    extreme(run, &value, args, Ordering::Greater)
+pub(super) fn max(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    extreme(run, value, args, Ordering::Greater)
 }
 
-pub(super) fn sum(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn sum(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [attribute, start] = args.bind("sum", ["attribute", "start"], 0)?;
     let path = path(attribute.as_ref())?;
     let mut total = start.unwrap_or(Value::Int(0));
     if total.as_text().is_some() {
         return type_error("sum() can't sum strings [use ''.join(seq) instead]");
     }
-    for entry in entries(&value)? {
+    for entry in entries(value)? {
         total = add(&total, &follow(run, &entry, &path, None)?)?;
     }
     Ok(total)
 }
 
-pub(super) fn batch(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn batch(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [size, fill] = args.bind("batch", ["linecount", "fill_with"], 1)?;
-    let size = size.as_ref().map_or(Ok(0), whole)?;
-    let size = usize::try_from(size).unwrap_or(if size < 0 { usize::MAX } else { usize::MAX - 1 });
-    let mut batches = Vec::new();
-    let mut batch = Vec::new();
-    for entry in entries(&value)? {
-        if batch.len() == size {
-            batches.push(Value::list(std::mem::take(&mut batch))?);
+    lazily("generator object do_batch", || {
+        let size = size.as_ref().map_or(Ok(0), whole)?;
+        let size =
+            usize::try_from(size).unwrap_or(if size < 0 { usize::MAX } else { usize::MAX - 1 });
+        let mut batches = Vec::new();
+        let mut batch = Vec::new();
+        for entry in entries(value)? {
+            if batch.len() == size {
+                batches.push(Value::list(std::mem::take(&mut batch))?);
+            }
+            batch.push(entry);
         }
-        batch.push(entry);
-    }
-    if !batch.is_empty() {
-        if let Some(fill) = fill.filter(|fill| !matches!(fill, Value::None))
-            && batch.len() < size
-            && size != usize::MAX
-        {
-            charge_entries(size - batch.len())?;
-            batch.resize(size, fill);
+        if !batch.is_empty() {
+            if let Some(fill) = fill.filter(|fill| !matches!(fill, Value::None))
+                && batch.len() < size
+                && size != usize::MAX
+            {
+                charge_entries(size - batch.len())?;
+                batch.resize(size, fill);
+            }
+            batches.push(Value::list(batch)?);
         }
-        batches.push(Value::list(batch)?);
-    }
-    Value::iter("generator", batches, None)
+        Ok(batches)
+    })
 }
 
-pub(super) fn slice(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn slice(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [num_slices, fill] = args.bind("slice", ["slices", "fill_with"], 1)?;
-    let entries = entries(&value)?;
-    let num_slices = num_slices.as_ref().map_or(Ok(0), whole)?;
-    if num_slices == 0 {
-        return arithmetic_error("integer division or modulo by zero");
-    }
-    let num_slices = usize::try_from(num_slices.max(0)).unwrap_or(usize::MAX);
-    charge_entries(num_slices)?;
-    let (size, num_longer) = if num_slices == 0 {
-        (0, 0)
-    } else {
-        (entries.len() / num_slices, entries.len() % num_slices)
-    };
-    let fill = fill.filter(|fill| !matches!(fill, Value::None));
-    let mut slices = Vec::with_capacity(num_slices);
-    let mut rest = &*entries;
-    for at in 0..num_slices {
-        let (slice, after) = rest.split_at(size + usize::from(at < num_longer));
-        rest = after;
-        let fill = fill.iter().filter(|_| at >= num_longer);
-        slices.push(Value::list(slice.iter().chain(fill).cloned().collect())?);
-    }
-    Value::iter("generator", slices, None)
+    lazily("generator object sync_do_slice", || {
+        let entries = entries(value)?;
+        let num_slices = num_slices.as_ref().map_or(Ok(0), whole)?;
+        if num_slices == 0 {
+            return arithmetic_error("integer division or modulo by zero");
+        }
+        let num_slices = usize::try_from(num_slices.max(0)).unwrap_or(usize::MAX);
+        charge_entries(num_slices)?;
+        let size = entries.len().checked_div(num_slices).unwrap_or(0);
+        let num_longer = entries.len().checked_rem(num_slices).unwrap_or(0);
+        let fill = fill.filter(|fill| !matches!(fill, Value::None));
+        let mut slices = Vec::with_capacity(num_slices);
+        let mut rest = &*entries;
+        for at in 0..num_slices {
+            let (slice, after) = rest.split_at(size + usize::from(at < num_longer));
+            rest = after;
+            let fill = fill.iter().filter(|_| at >= num_longer);
+            slices.push(Value::list(slice.iter().chain(fill).cloned().collect())?);
+        }
+        Ok(slices)
+    })
 }

@@ -8,9 +8,9 @@ use crate::chat::python::{
 use crate::chat::run::Run;
 use crate::chat::syntax::Binary;
 
-pub(super) fn abs(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn abs(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("abs")?;
-    match (&value, value.as_int()) {
+    match (value, value.as_int()) {
         (Value::Float(number), _) => Ok(Value::Float(number.abs())),
         (_, Some(number)) => number
             .checked_abs()
@@ -35,9 +35,9 @@ fn as_float(value: &Value) -> Outcome<f64> {
     }
 }
 
-pub(super) fn float(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn float(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [default] = args.bind("float", ["default"], 0)?;
-    match as_float(&value) {
+    match as_float(value) {
         Ok(number) => Ok(Value::Float(number)),
         Err(fault) if fault.is(&[Exception::Type, Exception::Value]) => {
             Ok(default.unwrap_or(Value::Float(0.0)))
@@ -46,16 +46,17 @@ pub(super) fn float(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value>
     }
 }
 
-pub(super) fn int(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn int(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [default, base] = args.bind("int", ["default", "base"], 0)?;
-    let base = base.as_ref().map_or(Ok(10), whole)?;
-    let number = match &value {
-        Value::Text(_) if base != 0 && !(2..=36).contains(&base) => {
-            value_error("int() base must be >= 2 and <= 36, or 0")
-        }
-        Value::Text(text) => parse_int(text.as_str(), base as u32)
-            .unwrap_or_else(|| value_error("invalid literal for int()")),
-        _ => int_of(&value),
+    let number = match value {
+        Value::Text(text) => base.as_ref().map_or(Ok(10), whole).and_then(|base| {
+            if base != 0 && !(2..=36).contains(&base) {
+                return value_error("int() base must be >= 2 and <= 36, or 0");
+            }
+            parse_int(text.as_str(), base as u32)
+                .unwrap_or_else(|| value_error("invalid literal for int()"))
+        }),
+        _ => int_of(value),
     };
     let caught = [Exception::Type, Exception::Value];
     match number {
@@ -63,26 +64,26 @@ pub(super) fn int(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
         number => return number.map(Value::Int),
     }
     let caught = [Exception::Type, Exception::Value, Exception::Arithmetic];
-    match as_float(&value).and_then(|number| int_of(&Value::Float(number))) {
+    match as_float(value).and_then(|number| int_of(&Value::Float(number))) {
         Err(fault) if fault.is(&caught) => Ok(default.unwrap_or(Value::Int(0))),
         number => number.map(Value::Int),
     }
 }
 
-pub(super) fn round(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn round(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [precision, method] = args.bind("round", ["precision", "method"], 0)?;
     let method = method
         .as_ref()
         .map_or(Some("common"), |method| method.as_text().map(crate::chat::python::Text::as_str));
     let precision = precision.unwrap_or(Value::Int(0));
     let up = match method {
-        Some("common") => return round_number(&value, whole(&precision)?),
+        Some("common") => return round_number(value, whole(&precision)?),
         Some("ceil") => true,
         Some("floor") => false,
         _ => return other_error("method must be common, ceil or floor"),
     };
     let unit = binary(Binary::Pow, &Value::Int(10), &precision)?;
-    let scaled = binary(Binary::Mul, &value, &unit)?;
+    let scaled = binary(Binary::Mul, value, &unit)?;
     let whole = match scaled {
         Value::Float(number) => {
             int_of(&Value::Float(if up { number.ceil() } else { number.floor() }))?
@@ -92,10 +93,10 @@ pub(super) fn round(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value>
     binary(Binary::Div, &Value::Int(whole), &unit)
 }
 
-pub(super) fn filesizeformat(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn filesizeformat(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [is_binary] = args.bind("filesizeformat", ["binary"], 0)?;
     let is_binary = is_true_or(is_binary.as_ref(), false);
-    let num_bytes = as_float(&value)?;
+    let num_bytes = as_float(value)?;
     let (base, suffix) = if is_binary { (1024.0_f64, "iB") } else { (1000.0, "B") };
     let text = if (num_bytes - 1.0).abs() < f64::EPSILON / 2.0 {
         "1 Byte".to_owned()

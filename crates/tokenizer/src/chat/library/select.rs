@@ -7,6 +7,9 @@ use crate::chat::python::arguments::Args;
 use crate::chat::python::{Value, entries, text_of};
 use crate::chat::run::Run;
 
+/// How Python writes the result of `map`.
+const MAP: &str = "generator object sync_do_map";
+
 /// Of what an entry is looked at: `a.b.0`, or a number, or the entry itself.
 pub(super) fn path(attribute: Option<&Value>) -> Outcome<Vec<Value>> {
     let part = |part: &str| {
@@ -48,7 +51,7 @@ pub(super) fn follow(
 /// What `each` makes of the entries of `value`, as far as it gets; Python fails where the result is read.
 fn generator(
     value: &Value,
-    type_name: &'static str,
+    shown: &'static str,
     mut each: impl FnMut(Value) -> Outcome<Option<Value>>,
 ) -> Outcome<Value> {
     let mut made = Vec::new();
@@ -73,11 +76,11 @@ fn generator(
     // A bound is no exception, and nothing waits for it.
     match fault {
         Some(fault) if !matches!(*fault, Fault::Raised(..)) => Err(fault),
-        fault => Value::iter(type_name, made, fault),
+        fault => Value::iter(shown, made, fault),
     }
 }
 
-pub(super) fn map(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn map(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let Args { mut positional, mut named } = args;
     let attribute = named.iter().position(|(name, _)| name.as_str() == "attribute");
     if let (true, Some(at)) = (positional.is_empty(), attribute) {
@@ -87,7 +90,7 @@ pub(super) fn map(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value>
             default.map(|at| named.remove(at).1).filter(|value| !matches!(value, Value::None));
         let unexpected = named.into_iter().next();
         let path = path(Some(&attribute));
-        return generator(&value, "generator", |entry| {
+        return generator(value, MAP, |entry| {
             if let Some((name, _)) = &unexpected {
                 return other_error(format!(
                     "Unexpected keyword argument {}",
@@ -99,9 +102,9 @@ pub(super) fn map(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value>
     }
     let filter = (!positional.is_empty()).then(|| positional.remove(0));
     let args = Args { positional, named };
-    generator(&value, "generator", |entry| {
+    generator(value, MAP, |entry| {
         let Some(filter) = &filter else { return other_error("map requires a filter argument") };
-        call_filter(run, text_of(filter)?.as_str(), entry, args.clone()).map(Some)
+        call_filter(run, text_of(filter)?.as_str(), &entry, args.clone()).map(Some)
     })
 }
 
@@ -117,7 +120,7 @@ fn choose(
     let test = (!positional.is_empty()).then(|| positional.remove(0));
     let args = Args { positional, named };
     let path = path(attribute.as_ref());
-    generator(value, "generator", |entry| {
+    generator(value, "generator object select_or_reject", |entry| {
         if has_attribute && attribute.is_none() {
             return other_error("Missing parameter for attribute name");
         }
@@ -132,28 +135,28 @@ fn choose(
     })
 }
 
-pub(super) fn select(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    choose(run, &value, args, true, false)
+pub(super) fn select(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    choose(run, value, args, true, false)
 }
 
-pub(super) fn reject(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    choose(run, &value, args, false, false)
+pub(super) fn reject(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    choose(run, value, args, false, false)
 }
 
-pub(super) fn selectattr(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    choose(run, &value, args, true, true)
+pub(super) fn selectattr(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    choose(run, value, args, true, true)
 }
 
-pub(super) fn rejectattr(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    choose(run, &value, args, false, true)
+pub(super) fn rejectattr(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    choose(run, value, args, false, true)
 }
 
 /// An attribute, and never an entry.
-pub(super) fn attr(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn attr(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [name] = args.bind("attr", ["name"], 1)?;
     let Some(Value::Text(name)) = name else { return type_error("attribute name must be string") };
     value.defined()?;
-    match run.own_attribute(&value, name.as_str())? {
+    match run.own_attribute(value, name.as_str())? {
         Some(found) => Ok(found),
         None => Ok(Value::undefined(format!(
             "'{} object' has no attribute {}",

@@ -73,6 +73,9 @@ pub(crate) fn call_test(_: &mut Run<'_>, name: &str, value: &Value, args: Args) 
         args.none(name)?;
         Value::None
     };
+    if matches!(name, "filter" | "test") {
+        value.hashable()?;
+    }
     let in_order = |symbol: &str, holds: fn(Ordering) -> bool| {
         Ok(order(value, &other, symbol)?.is_some_and(holds))
     };

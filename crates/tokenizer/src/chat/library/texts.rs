@@ -4,7 +4,7 @@ use super::select::{follow, path};
 use crate::chat::budget::{Writer, charge};
 use crate::chat::fault::{Outcome, other_error, type_error, value_error};
 use crate::chat::python::arguments::{Args, is_true_or, text as text_argument, whole};
-use crate::chat::python::characters::{is_space, is_word};
+use crate::chat::python::characters::{class_cost, is_space, is_word};
 use crate::chat::python::{
     self, JsonStyle, Key, Text, Value, call_method, entries, escape_text, percent_format,
     split_lines, text_of, title_of_words,
@@ -16,59 +16,59 @@ fn method(name: &'static str, value: &Value, args: Args) -> Outcome<Value> {
     call_method(&Value::Text(text_of(value)?), name, args)
 }
 
-pub(super) fn upper(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    method("upper", &value, args)
+pub(super) fn upper(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    method("upper", value, args)
 }
 
-pub(super) fn lower(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    method("lower", &value, args)
+pub(super) fn lower(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    method("lower", value, args)
 }
 
-pub(super) fn capitalize(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
-    method("capitalize", &value, args)
+pub(super) fn capitalize(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
+    method("capitalize", value, args)
 }
 
-pub(super) fn trim(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn trim(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [characters] = args.bind("trim", ["chars"], 0)?;
     let args = Args { positional: characters.into_iter().collect(), named: Vec::new() };
-    method("strip", &value, args)
+    method("strip", value, args)
 }
 
-pub(super) fn center(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn center(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [width] = args.bind("center", ["width"], 0)?;
-    let text = text_of(&value)?;
+    let text = text_of(value)?;
     let width = width.as_ref().map_or(Ok(80), whole)?;
     Ok(Value::Text(text.like(python::center(text.as_str(), width, ' ')?)))
 }
 
-pub(super) fn title(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn title(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("title")?;
-    Value::made_text(title_of_words(text_of(&value)?.as_str())?)
+    Value::made_text(title_of_words(text_of(value)?.as_str())?)
 }
 
-pub(super) fn string(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn string(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("string")?;
-    Ok(Value::Text(text_of(&value)?))
+    Ok(Value::Text(text_of(value)?))
 }
 
-pub(super) fn safe(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn safe(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("safe")?;
-    let text = text_of(&value)?;
+    let text = text_of(value)?;
     charge(text.as_str().len() as u64)?;
     Ok(Value::Text(Text::markup(text.as_str())))
 }
 
-pub(super) fn escape(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn escape(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("escape")?;
-    Ok(Value::Text(python::escape(&value)?))
+    Ok(Value::Text(python::escape(value)?))
 }
 
-pub(super) fn forceescape(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn forceescape(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("forceescape")?;
-    Ok(Value::Text(escape_text(&Text::new(text_of(&value)?.as_str()))?))
+    Ok(Value::Text(escape_text(&Text::new(text_of(value)?.as_str()))?))
 }
 
-pub(super) fn format(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn format(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let Args { positional, named } = args;
     if !positional.is_empty() && !named.is_empty() {
         return other_error("can't handle positional and keyword arguments at the same time");
@@ -79,17 +79,17 @@ pub(super) fn format(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value
         let pairs = named.into_iter().map(|(name, value)| (Key(Value::Text(name)), value));
         Value::dict(pairs.collect())?
     };
-    percent_format(&text_of(&value)?, &values)
+    percent_format(&text_of(value)?, &values)
 }
 
-pub(super) fn replace(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn replace(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [old, new, times] = args.bind("replace", ["old", "new", "count"], 2)?;
     let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
     let times = match &times {
         None | Some(Value::None) => -1,
         Some(times) => whole(times)?,
     };
-    let mut text = text_of(&value)?;
+    let mut text = text_of(value)?;
     let (old, mut new) = (text_of(&old)?, text_of(&new)?);
     if run.escapes() {
         if old.is_markup || new.is_markup && !text.is_markup {
@@ -105,11 +105,11 @@ pub(super) fn replace(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Va
     Ok(Value::Text(text.like(made)))
 }
 
-pub(super) fn join(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn join(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [between, attribute] = args.bind("join", ["d", "attribute"], 0)?;
     let mut between = between.map_or_else(|| Ok(Text::new("")), |between| text_of(&between))?;
     let path = path(attribute.as_ref())?;
-    let mut joined = entries(&value)?;
+    let mut joined = entries(value)?;
     for entry in &mut joined {
         *entry = follow(run, entry, &path, None)?;
     }
@@ -124,9 +124,9 @@ pub(super) fn join(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value
     python::join(&between, &joined, true)
 }
 
-pub(super) fn indent(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn indent(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [width, first, blank] = args.bind("indent", ["width", "first", "blank"], 0)?;
-    let text = text_argument(&value)?;
+    let text = text_argument(value)?;
     let (first, blank) = (is_true_or(first.as_ref(), false), is_true_or(blank.as_ref(), false));
     let indent = match &width {
         Some(Value::Text(indent)) => {
@@ -155,7 +155,7 @@ pub(super) fn indent(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value
     Ok(Value::Text(text.like(out.finish())))
 }
 
-pub(super) fn truncate(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn truncate(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["length", "killwords", "end", "leeway"];
     let [length, kills_words, end, leeway] = args.bind("truncate", names, 0)?;
     let length = length.as_ref().map_or(Ok(255), whole)?;
@@ -172,10 +172,10 @@ pub(super) fn truncate(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Val
     if leeway < 0 {
         return other_error(format!("expected leeway >= 0, got {leeway}"));
     }
-    if python::length(&value)? as i128 <= length.saturating_add(leeway) {
-        return Ok(value);
+    if python::length(value)? as i128 <= length.saturating_add(leeway) {
+        return Ok(value.clone());
     }
-    let text = text_argument(&value)?;
+    let text = text_argument(value)?;
     let keep = (length - end_length) as usize;
     let kept = text
         .as_str()
@@ -192,23 +192,23 @@ pub(super) fn truncate(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Val
     Ok(Value::Text(text.like(out.finish())))
 }
 
-pub(super) fn wordcount(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn wordcount(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("wordcount")?;
-    let text = text_of(&value)?;
-    charge(text.as_str().len() as u64)?;
+    let text = text_of(value)?;
+    charge(class_cost(text.as_str()))?;
     let words = text.as_str().split(|c| !is_word(c)).filter(|word| !word.is_empty());
     Ok(Value::int(words.count()))
 }
 
-pub(super) fn urlencode(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn urlencode(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("urlencode")?;
-    Ok(Value::text(python::urlencode(&value)?))
+    Ok(Value::text(python::urlencode(value)?))
 }
 
-pub(super) fn xmlattr(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn xmlattr(run: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let [spaced] = args.bind("xmlattr", ["autospace"], 0)?;
     value.defined()?;
-    let Value::Dict(dict) = &value else {
+    let Value::Dict(dict) = value else {
         return type_error(format!("'{}' object has no attribute 'items'", value.type_name()));
     };
     let mut out = Writer::default();
@@ -236,7 +236,7 @@ pub(super) fn xmlattr(run: &mut Run<'_>, value: Value, args: Args) -> Outcome<Va
 }
 
 /// `json.dumps`, as `transformers` offers it.
-pub(super) fn tojson(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn tojson(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
     let [ensure_ascii, indent, separators, sort_keys] = args.bind("tojson", names, 0)?;
     let indent = match &indent {
@@ -267,5 +267,5 @@ pub(super) fn tojson(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value
         colon,
         sort_keys: is_true_or(sort_keys.as_ref(), false),
     };
-    Ok(Value::text(python::to_json(&value, &style)?))
+    Ok(Value::text(python::to_json(value, &style)?))
 }

@@ -3,7 +3,7 @@
 use crate::chat::budget::{PART_BYTES, Writer, charge};
 use crate::chat::fault::{Outcome, value_error};
 use crate::chat::python::arguments::{Args, is_true_or, text as text_argument, whole};
-use crate::chat::python::characters::{is_decimal, is_space, is_word};
+use crate::chat::python::characters::{class_cost, is_decimal, is_space, is_word};
 use crate::chat::python::{Text, Value, split_lines};
 use crate::chat::run::Run;
 
@@ -13,10 +13,11 @@ struct Wrap {
     breaks_at_hyphens: bool,
 }
 
-pub(super) fn wordwrap(_: &mut Run<'_>, value: Value, args: Args) -> Outcome<Value> {
+pub(super) fn wordwrap(_: &mut Run<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
     let [width, breaks_words, between, breaks_at_hyphens] = args.bind("wordwrap", names, 0)?;
-    let text = text_argument(&value)?;
+    let text = text_argument(value)?;
+    charge(class_cost(text.as_str()))?;
     let width = width.as_ref().map_or(Ok(79), whole)?;
     let between = match &between {
         None | Some(Value::None) => Text::new("\n"),

@@ -24,6 +24,11 @@ class!(is_identifier_start_class, r"^[_\p{XID_Start}]$");
 class!(is_word_class, r"^[\p{L}\p{N}_]$");
 class!(is_identifier_part_class, r"^[_\p{XID_Continue}\p{L}\p{N}]$");
 
+/// Bytes that looking up the class of each character of `text` counts for.
+pub(crate) fn class_cost(text: &str) -> u64 {
+    if text.is_ascii() { text.len() as u64 } else { 8 * text.len() as u64 }
+}
+
 /// `str.isspace`, which is also the `\s` of its regular expressions.
 pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)

@@ -1,8 +1,9 @@
 //! Equality, order and membership; each look at an entry is charged.
 
+use super::containers::{Key, View};
 use super::iterate::{entries, take_next};
 use super::number::float_of;
-use super::value::{Key, Value, View};
+use super::value::Value;
 use crate::chat::budget::{ENTRY_BYTES, charge};
 use crate::chat::fault::{Outcome, type_error};
 use std::cmp::Ordering;

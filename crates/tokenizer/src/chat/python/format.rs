@@ -27,6 +27,8 @@ pub(crate) fn format_text(text: &Text, fields: &Fields<'_>, lookup: Lookup<'_>) 
     Ok(Value::Text(text.like(made)))
 }
 
+const MIXED: &str = "fields with and without numbers are mixed";
+
 struct Formatter<'a, 'l> {
     fields: &'a Fields<'a>,
     lookup: Lookup<'l>,
@@ -112,6 +114,9 @@ impl Formatter<'_, '_> {
     fn value(&mut self, name: &str) -> Outcome<Value> {
         let first_len = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut rest) = name.split_at(first_len);
+        if name.is_empty() {
+            return self.unnamed();
+        }
         let mut value = self.first(first)?;
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('.') {
@@ -143,44 +148,39 @@ impl Formatter<'_, '_> {
     }
 
     fn first(&mut self, name: &str) -> Outcome<Value> {
-        let index = if name.is_empty() {
-            if self.by_number {
-                return value_error(
-                    "cannot switch from manual field specification to automatic field numbering",
-                );
+        let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(index) = name.parse::<usize>().ok().filter(|_| is_number) {
+            if self.next > 0 {
+                return value_error(MIXED);
             }
-            self.next += 1;
-            Some(self.next - 1)
-        } else {
-            let index =
-                name.parse::<usize>().ok().filter(|_| name.bytes().all(|b| b.is_ascii_digit()));
-            if index.is_some() {
-                if self.next > 0 {
-                    return value_error(
-                        "cannot switch from manual field specification to automatic field numbering",
-                    );
-                }
-                self.by_number = true;
-            }
-            index
-        };
-        match (self.fields, index) {
-            (Fields::Args(args), Some(index)) => match args.positional.get(index) {
-                Some(value) => Ok(value.clone()),
-                None => lookup_error(format!(
-                    "Replacement index {index} out of range for positional args tuple"
-                )),
-            },
-            (Fields::Args(args), None) => {
+            self.by_number = true;
+            return self.at(index);
+        }
+        match self.fields {
+            Fields::Args(args) => {
                 match args.named.iter().find(|(known, _)| known.as_str() == name) {
                     Some((_, value)) => Ok(value.clone()),
                     None => lookup_error(format!("no argument named '{name}'")),
                 }
             }
-            (Fields::Map(_), Some(_)) => {
-                lookup_error("Replacement index out of range for positional args tuple")
+            Fields::Map(map) => super::index::item(map, &Value::text(name)),
+        }
+    }
+
+    fn unnamed(&mut self) -> Outcome<Value> {
+        if self.by_number {
+            return value_error(MIXED);
+        }
+        self.next += 1;
+        self.at(self.next - 1)
+    }
+
+    fn at(&self, index: usize) -> Outcome<Value> {
+        match self.fields {
+            Fields::Args(args) if index < args.positional.len() => {
+                Ok(args.positional[index].clone())
             }
-            (Fields::Map(map), None) => super::index::item(map, &Value::text(name)),
+            _ => lookup_error(format!("replacement index {index} out of range")),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Escapes for HTML and addresses.
 
+use super::containers::Key;
 use super::iterate::entries;
 use super::repr::text_of;
-use super::value::{Key, Text, Value};
+use super::value::{Text, Value};
 use crate::chat::budget::Writer;
 use crate::chat::fault::{Outcome, type_error};
 

@@ -1,8 +1,9 @@
 //! `value[index]` and `value[start:stop:step]`.
 
 use super::compare::charge_key;
+use super::containers::{Key, Range};
 use super::iterate::length;
-use super::value::{Key, Range, Value};
+use super::value::Value;
 use crate::chat::budget::{charge, charge_entries};
 use crate::chat::fault::{Outcome, lookup_error, type_error, value_error};
 

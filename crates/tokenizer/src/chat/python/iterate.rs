@@ -1,6 +1,7 @@
 //! What a loop over a value gives, and how many.
 
-use super::value::{Iter, Key, Value, View};
+use super::containers::{Iter, Key, View};
+use super::value::Value;
 use crate::chat::budget::{PART_BYTES, charge, charge_entries};
 use crate::chat::fault::{Outcome, type_error};
 
@@ -15,7 +16,7 @@ pub(crate) fn entries(value: &Value) -> Outcome<Vec<Value>> {
         Value::Text(text) => {
             charge((text.as_str().len() as u64).saturating_mul(PART_BYTES))?;
             let mut bytes = [0; 4];
-            let character = |c: char| Value::Text(text.like(&*c.encode_utf8(&mut bytes)));
+            let character = |c: char| Value::text(&*c.encode_utf8(&mut bytes));
             Ok(text.as_str().chars().map(character).collect())
         }
         Value::Dict(dict) | Value::View(View::Keys, dict) => {
@@ -61,7 +62,7 @@ pub(crate) fn first(value: &Value) -> Outcome<Option<Value>> {
         Value::Iter(iter) => take_next(iter),
         Value::Text(text) => {
             let first = text.as_str().chars().next();
-            Ok(first.map(|c| Value::Text(text.like(c.to_string()))))
+            Ok(first.map(|c| Value::text(c.to_string())))
         }
         _ => match value.as_sequence() {
             Some(entries) => Ok(entries.first().cloned()),

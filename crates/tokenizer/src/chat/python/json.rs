@@ -1,8 +1,9 @@
 //! Python's `json.dumps`.
 
 use super::compare::sort_by;
+use super::containers::Key;
 use super::repr::float_text;
-use super::value::{Key, Value};
+use super::value::Value;
 use crate::chat::budget::{ENTRY_BYTES, MAX_DEPTH, Writer, charge};
 use crate::chat::fault::{Fault, Outcome, type_error};
 use crate::chat::prompt::PRIVATE_USE;

@@ -2,8 +2,9 @@
 
 use super::arguments::{Args, whole_or};
 use super::compare::{charge_key, contains, equal};
+use super::containers::{Dict, Key, Sequence, View};
 use super::iterate::entries;
-use super::value::{Dict, Key, Sequence, Value, View};
+use super::value::Value;
 use crate::chat::budget::{ENTRY_BYTES, charge, charge_entries};
 use crate::chat::fault::{Outcome, type_error, value_error};
 use indexmap::IndexMap;

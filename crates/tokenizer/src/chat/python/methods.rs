@@ -1,18 +1,20 @@
 //! Which methods and attributes the types have, and which of them the sandbox keeps.
 
 use super::arguments::Args;
+use super::containers::View;
 use super::lists::{call_dict, call_sequence, call_view};
 use super::number::truncated;
 use super::text_methods;
-use super::value::{Value, View};
-use crate::chat::fault::{Outcome, too_large, type_error};
+use super::value::Value;
+use crate::chat::fault::{Outcome, other_error, too_large, type_error};
 
 const SEQUENCE: [&str; 2] = ["count", "index"];
 const LIST: [&str; 3] = ["copy", "count", "index"];
 const DICT: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
 const VIEW: [&str; 1] = ["isdisjoint"];
-const INT: [&str; 4] = ["as_integer_ratio", "bit_count", "bit_length", "conjugate"];
-const FLOAT: [&str; 3] = ["as_integer_ratio", "conjugate", "is_integer"];
+const INT: [&str; 6] =
+    ["as_integer_ratio", "bit_count", "bit_length", "conjugate", "from_bytes", "to_bytes"];
+const FLOAT: [&str; 5] = ["as_integer_ratio", "conjugate", "fromhex", "hex", "is_integer"];
 const LOOP: [&str; 2] = ["changed", "cycle"];
 const CYCLER: [&str; 2] = ["next", "reset"];
 const FUNCTION: [&str; 1] = ["fromkeys"];
@@ -136,6 +138,9 @@ pub(crate) fn property(value: &Value, name: &str) -> Option<Value> {
 
 /// `value.name(args)` of what needs no more than the value; `name` is one that it has.
 pub(crate) fn call_method(value: &Value, name: &'static str, args: Args) -> Outcome<Value> {
+    if REFUSED.contains(&name) {
+        return other_error(format!("method '{name}' is not offered"));
+    }
     match value {
         Value::Text(text) => text_methods::call(text, name, args),
         Value::Dict(dict) => call_dict(dict, name, args),

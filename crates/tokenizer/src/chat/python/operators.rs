@@ -101,7 +101,10 @@ fn repeat(a: &Value, b: &Value) -> Outcome<Option<Value>> {
             times.type_name()
         ));
     };
-    let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
+    let Ok(times) = isize::try_from(times.max(0)) else {
+        return arithmetic_error("cannot fit 'int' into an index-sized integer");
+    };
+    let times = times.unsigned_abs();
     if let Value::Text(text) = value {
         charge((text.as_str().len() as u64).saturating_mul(times as u64))?;
         let times = if text.as_str().is_empty() { 0 } else { times };
@@ -162,7 +165,6 @@ fn quotient(a: i128, b: i128) -> f64 {
     a as f64 / b as f64
 }
 
-#[expect(clippy::float_cmp, reason = "zero is exactly zero")]
 fn floats(operation: Binary, a: f64, b: f64) -> Outcome<Value> {
     Ok(Value::Float(match operation {
         Binary::Add => a + b,
@@ -193,7 +195,6 @@ fn floats(operation: Binary, a: f64, b: f64) -> Outcome<Value> {
 }
 
 /// The quotient without its fraction and the rest, which has the divisor's sign.
-#[expect(clippy::float_cmp, reason = "zero is exactly zero")]
 fn floored(a: f64, b: f64) -> (f64, f64) {
     let mut rest = a % b;
     let mut quotient = (a - rest) / b;

@@ -146,11 +146,13 @@ fn field(
         's' | 'r' | 'a' => text_field(&value, kind, source.escapes)?,
         'c' => match (&value, value.as_int()) {
             (_, Some(number)) => match u32::try_from(number).ok().and_then(char::from_u32) {
-                Some(c) => c.to_string(),
+                Some(c) => Text::new(c.to_string()),
                 None => return type_error("%c arg not in range(0x110000)"),
             },
-            (Value::Text(text), _) if text.as_str().chars().count() == 1 => {
-                text.as_str().to_owned()
+            (Value::Text(text), _)
+                if text.as_str().chars().nth(1).is_none() && !text.as_str().is_empty() =>
+            {
+                text.clone()
             }
             _ => return type_error("%c requires int or char"),
         },
@@ -159,11 +161,8 @@ fn field(
         }
         'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
             value.defined()?;
-            let number = match (&value, float_of(&value)) {
-                (_, Some(number)) => number,
-                _ => {
-                    return type_error(format!("must be real number, not {}", value.type_name()));
-                }
+            let Some(number) = float_of(&value) else {
+                return type_error(format!("must be real number, not {}", value.type_name()));
             };
             let digits = float_digits(number.abs(), Some(kind), &spec, false)?;
             let is_negative = number.is_sign_negative() && !number.is_nan();
@@ -179,8 +178,11 @@ fn field(
         _ => return value_error(format!("unsupported format character '{kind}'")),
     };
     let cut = match spec.precision {
-        Some(precision) => text.char_indices().nth(precision).map_or(&*text, |(at, _)| &text[..at]),
-        None => &text,
+        Some(precision) if kind != 'c' => {
+            let text = text.as_str();
+            text.char_indices().nth(precision).map_or(text, |(at, _)| &text[..at])
+        }
+        _ => text.as_str(),
     };
     out.text(&pad("", cut, ' ', align, spec.width)?)
 }
@@ -221,7 +223,7 @@ fn size(characters: &mut Peekable<Chars<'_>>, source: &mut Source<'_>) -> Outcom
     Ok(number)
 }
 
-fn text_field(value: &Value, kind: char, escapes: bool) -> Outcome<String> {
+fn text_field(value: &Value, kind: char, escapes: bool) -> Outcome<Text> {
     let text = match kind {
         's' => text_of(value)?,
         'r' => Text::new(repr(value)?),
@@ -239,8 +241,7 @@ fn text_field(value: &Value, kind: char, escapes: bool) -> Outcome<String> {
             Text::new(out.finish())
         }
     };
-    let text = if escapes { escape(&Value::Text(text))? } else { text };
-    Ok(text.as_str().to_owned())
+    if escapes { escape(&Value::Text(text)) } else { Ok(text) }
 }
 
 fn whole_field(value: &Value, kind: char, spec: &Spec, is_left: bool) -> Outcome<String> {

@@ -1,7 +1,8 @@
 //! Values as texts: Python's `str` and `repr`.
 
-use super::characters::is_printable;
-use super::value::{Function, Key, Text, Value, View};
+use super::characters::{class_cost, is_printable};
+use super::containers::{Key, View};
+use super::value::{Function, Text, Value};
 use crate::chat::budget::{ENTRY_BYTES, MAX_DEPTH, Writer, charge};
 use crate::chat::fault::{Fault, Outcome};
 
@@ -114,7 +115,7 @@ fn write(value: &Value, out: &mut Writer, depth: usize) -> Outcome<()> {
             method.name,
             method.receiver.type_name()
         )),
-        Value::Iter(iter) => out.text(&format!("<{} object at {ADDRESS}>", iter.type_name)),
+        Value::Iter(iter) => out.text(&format!("<{} at {ADDRESS}>", iter.shown)),
     }
 }
 
@@ -145,6 +146,7 @@ fn pairs<'a>(
 /// `text` in the quotes that need fewer escapes.
 fn quote(text: &str, out: &mut Writer) -> Outcome<()> {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    charge(class_cost(text))?;
     out.character(quote)?;
     for c in text.chars() {
         match c {

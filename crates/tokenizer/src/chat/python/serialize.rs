@@ -1,6 +1,7 @@
 //! Turns what a caller passes to a template into values, keys in the order they come.
 
-use super::value::{Dict, Key, Sequence, Value};
+use super::containers::{Dict, Key, Sequence};
+use super::value::Value;
 use crate::chat::fault::Fault;
 use indexmap::IndexMap;
 use serde::ser::{self, Impossible, Serialize};

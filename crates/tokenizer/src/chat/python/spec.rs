@@ -142,6 +142,11 @@ pub(super) fn pad(
     Ok(out.finish())
 }
 
+/// `n` is `g` without a country's own marks.
+fn as_general(kind: char) -> char {
+    if kind == 'n' { 'g' } else { kind }
+}
+
 fn format_number(value: &Value, spec: &Spec) -> Outcome<String> {
     let is_whole = value.as_int().is_some();
     let kind = spec.kind;
@@ -156,6 +161,9 @@ fn format_number(value: &Value, spec: &Spec) -> Outcome<String> {
                 Some('o') => format!("{magnitude:o}"),
                 Some('x') => format!("{magnitude:x}"),
                 Some('X') => format!("{magnitude:X}"),
+                Some('c') if spec.alternate => {
+                    return value_error("Alternate form (#) not allowed with 'c'");
+                }
                 Some('c') => {
                     if spec.sign.is_some() {
                         return value_error("Sign not allowed with integer format specifier 'c'");
@@ -180,8 +188,7 @@ fn format_number(value: &Value, spec: &Spec) -> Outcome<String> {
         }
         (_, None | Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | 'n' | '%')) => {
             let number = float_of(value).unwrap_or(0.0);
-            let text =
-                float_digits(number.abs(), kind.filter(|kind| *kind != 'n'), spec, is_whole)?;
+            let text = float_digits(number.abs(), kind.map(as_general), spec, is_whole)?;
             (number.is_sign_negative() && !number.is_nan(), String::new(), text)
         }
         (_, Some(kind)) => {
@@ -267,10 +274,19 @@ pub(super) fn float_digits(
         Some('e' | 'E') => scientific(number, precision, spec.alternate),
         Some(_) => general(number, precision, spec.alternate, false),
         None if spec.precision.is_some() => general(number, precision, spec.alternate, !is_whole),
+        None if spec.alternate => with_point(float_text(number)),
         None => float_text(number),
     };
     let text = if kind == Some('%') && !number.is_finite() { text + "%" } else { text };
     Ok(if is_upper { text.to_uppercase() } else { text })
+}
+
+/// A point also where an exponent follows a single digit.
+fn with_point(text: String) -> String {
+    match text.split_once('e') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.e{exponent}"),
+        _ => text,
+    }
 }
 
 fn fixed(number: f64, precision: usize, with_point: bool) -> String {

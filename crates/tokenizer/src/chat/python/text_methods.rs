@@ -1,22 +1,22 @@
 //! The methods of `str`.
 
-use super::arguments::{Args, is_true_or, text as text_argument, whole, whole_or};
+use super::arguments::{Args, text as text_argument, whole};
 use super::characters::{self as chars, push_lower, push_title};
 use super::html::escape_text;
-use super::index::item;
 use super::iterate::entries;
 use super::strings::{center, join, ljust, replace, rjust, split_lines, strip, zfill};
-use super::value::{Key, Text, Value};
+use super::text_search::{begins_or_ends, make_table, search, translate};
+use super::value::{Text, Value};
 use crate::chat::budget::{PART_BYTES, Writer, charge};
-use crate::chat::fault::{Exception, Outcome, type_error, value_error};
-use indexmap::IndexMap;
+use crate::chat::fault::{Outcome, type_error, value_error};
 
 /// Every one that a template can call; `format` and `format_map` are elsewhere.
-pub(super) const NAMES: [&str; 46] = [
+pub(super) const NAMES: [&str; 47] = [
     "capitalize",
     "casefold",
     "center",
     "count",
+    "encode",
     "endswith",
     "expandtabs",
     "find",
@@ -80,11 +80,13 @@ pub(super) fn call(text: &Text, name: &'static str, args: Args) -> Outcome<Value
                 Some(characters) => Some(text_argument(characters)?.as_str()),
             };
             let cut = strip(all, characters, name != "rstrip", name != "lstrip")?;
-            like(cut.to_owned())
+            // Most messages have nothing to cut off.
+            let is_whole = cut.len() == all.len();
+            Ok(Value::Text(if is_whole { text.clone() } else { text.like(cut) }))
         }
         "center" | "ljust" | "rjust" => {
             let [width, fill] = args.unnamed(name, 1)?;
-            let width = whole_or(width.as_ref(), 0)?;
+            let width = width.as_ref().map_or(Ok(0), whole)?;
             let fill = match &fill {
                 None => ' ',
                 Some(fill) => one_character(text_argument(fill)?, name)?,
@@ -97,7 +99,7 @@ pub(super) fn call(text: &Text, name: &'static str, args: Args) -> Outcome<Value
         }
         "zfill" => {
             let [width] = args.unnamed(name, 1)?;
-            like(zfill(all, whole_or(width.as_ref(), 0)?)?)
+            like(zfill(all, width.as_ref().map_or(Ok(0), whole)?)?)
         }
         "replace" => {
             let [old, new, times] = args.unnamed(name, 2)?;
@@ -122,7 +124,7 @@ pub(super) fn call(text: &Text, name: &'static str, args: Args) -> Outcome<Value
         }
         "expandtabs" => {
             let [size] = args.bind(name, ["tabsize"], 0)?;
-            like(expand_tabs(all, whole_or(size.as_ref(), 8)?)?)
+            like(expand_tabs(all, size.as_ref().map_or(Ok(8), whole)?)?)
         }
         "split" | "rsplit" => {
             let [separator, times] = args.bind(name, ["sep", "maxsplit"], 0)?;
@@ -138,7 +140,7 @@ pub(super) fn call(text: &Text, name: &'static str, args: Args) -> Outcome<Value
         }
         "splitlines" => {
             let [keeps_ends] = args.bind(name, ["keepends"], 0)?;
-            parts(text, &split_lines(all, is_true_or(keeps_ends.as_ref(), false))?)
+            parts(text, &split_lines(all, keeps_ends.as_ref().map_or(Ok(0), whole)? != 0)?)
         }
         "partition" | "rpartition" => {
             let [separator] = args.unnamed(name, 1)?;
@@ -170,6 +172,7 @@ pub(super) fn call(text: &Text, name: &'static str, args: Args) -> Outcome<Value
         "maketrans" => make_table(args),
         _ => {
             args.none(name)?;
+            charge(chars::class_cost(all))?;
             Ok(Value::Bool(is(all, name)))
         }
     }
@@ -223,12 +226,10 @@ fn is(text: &str, name: &str) -> bool {
         "isprintable" => text.chars().all(chars::is_printable),
         "isspace" => all(chars::is_space),
         "islower" | "isupper" => {
-            let (wanted, other): (fn(char) -> bool, fn(char) -> bool) = if name == "islower" {
-                (char::is_lowercase, char::is_uppercase)
-            } else {
-                (char::is_uppercase, char::is_lowercase)
-            };
-            text.chars().any(wanted) && !text.chars().any(|c| other(c) || chars::is_title(c))
+            let is = |c: char, lower: bool| if lower { c.is_lowercase() } else { c.is_uppercase() };
+            let lower = name == "islower";
+            text.chars().any(|c| is(c, lower))
+                && !text.chars().any(|c| is(c, !lower) || chars::is_title(c))
         }
         "istitle" => {
             let (mut after_cased, mut found) = (false, false);
@@ -311,140 +312,4 @@ fn split<'t>(
         parts.reverse();
     }
     Ok(parts)
-}
-
-/// The part of `text` that `start` and `end` name, and how many characters are before it; `None` if it
-/// begins behind the end.
-fn window(
-    text: &str,
-    start: Option<&Value>,
-    end: Option<&Value>,
-) -> Outcome<Option<(usize, usize, usize)>> {
-    if matches!(start, None | Some(Value::None)) && matches!(end, None | Some(Value::None)) {
-        return Ok(Some((0, text.len(), 0)));
-    }
-    let length = text.chars().count() as i128;
-    let place = |at: i128| if at < 0 { at.saturating_add(length).max(0) } else { at };
-    let start = place(whole_or(start, 0)?);
-    let end = place(whole_or(end, length)?).min(length);
-    if start > end {
-        return Ok(None);
-    }
-    let byte = |at: i128| text.char_indices().nth(at as usize).map_or(text.len(), |(at, _)| at);
-    Ok(Some((byte(start), byte(end), start as usize)))
-}
-
-fn search(text: &str, name: &str, args: Args) -> Outcome<Value> {
-    let [part, start, end] = args.unnamed(name, 1)?;
-    let part = part.unwrap_or(Value::None);
-    let part = text_argument(&part)?.as_str();
-    charge((text.len() + part.len()) as u64)?;
-    let window = window(text, start.as_ref(), end.as_ref())?;
-    if name == "count" {
-        let count = window.map_or(0, |(from, to, _)| text[from..to].matches(part).count());
-        return Ok(Value::int(count));
-    }
-    let place = window.and_then(|(from, to, before)| {
-        let text = &text[from..to];
-        let at = if name.starts_with('r') { text.rfind(part) } else { text.find(part) };
-        at.map(|at| before + text[..at].chars().count())
-    });
-    match place {
-        Some(at) => Ok(Value::int(at)),
-        None if name.ends_with("index") => value_error("substring not found"),
-        None => Ok(Value::Int(-1)),
-    }
-}
-
-fn begins_or_ends(text: &str, name: &str, args: Args) -> Outcome<Value> {
-    let [affixes, start, end] = args.unnamed(name, 1)?;
-    let affixes = affixes.unwrap_or(Value::None);
-    let affixes = match &affixes {
-        Value::Tuple(affixes) => affixes.entries.clone(),
-        single => vec![single.clone()],
-    };
-    let window = window(text, start.as_ref(), end.as_ref())?;
-    for affix in &affixes {
-        affix.defined()?;
-        let Value::Text(affix) = affix else {
-            return type_error(format!(
-                "{name} first arg must be str or a tuple of str, not {}",
-                affix.type_name()
-            ));
-        };
-        charge(affix.as_str().len() as u64)?;
-        let Some((from, to, _)) = window else { continue };
-        let (text, affix) = (&text[from..to], affix.as_str());
-        if if name == "startswith" { text.starts_with(affix) } else { text.ends_with(affix) } {
-            return Ok(Value::Bool(true));
-        }
-    }
-    Ok(Value::Bool(false))
-}
-
-fn translate(text: &str, table: &Value) -> Outcome<String> {
-    let mut out = Writer::default();
-    for c in text.chars() {
-        charge(16)?;
-        match item(table, &Value::Int(i128::from(u32::from(c)))) {
-            Ok(Value::None) => {}
-            Ok(Value::Text(text)) => out.text(text.as_str())?,
-            Ok(other) => match other
-                .as_int()
-                .map(|code| u32::try_from(code).ok().and_then(char::from_u32))
-            {
-                Some(Some(c)) => out.character(c)?,
-                Some(None) => return value_error("character mapping must be in range(0x110000)"),
-                None => return type_error("character mapping must return integer, None or str"),
-            },
-            Err(fault) if fault.is(&[Exception::Lookup]) => out.character(c)?,
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(out.finish())
-}
-
-fn make_table(args: Args) -> Outcome<Value> {
-    let [from, to, removed] = args.unnamed("maketrans", 1)?;
-    let from = from.unwrap_or(Value::None);
-    let mut table = IndexMap::new();
-    let code = |c: char| Key(Value::Int(i128::from(u32::from(c))));
-    let Some(to) = to else {
-        let Value::Dict(dict) = &from else {
-            return type_error("if you give only one argument to maketrans it must be a dict");
-        };
-        for (Key(key), value) in &dict.entries {
-            charge(PART_BYTES)?;
-            let key = match key {
-                Value::Text(text) => {
-                    match (text.as_str().chars().next(), text.as_str().chars().nth(1)) {
-                        (Some(c), None) => code(c),
-                        _ => {
-                            return value_error(
-                                "string keys in translate table must be of length 1",
-                            );
-                        }
-                    }
-                }
-                other => Key(other.clone()),
-            };
-            table.insert(key, value.clone());
-        }
-        return Value::dict(table);
-    };
-    let (from, to) = (text_argument(&from)?.as_str(), text_argument(&to)?.as_str());
-    charge((from.len() + to.len()) as u64 * PART_BYTES)?;
-    if from.chars().count() != to.chars().count() {
-        return value_error("the first two maketrans arguments must have equal length");
-    }
-    for (from, to) in from.chars().zip(to.chars()) {
-        table.insert(code(from), Value::Int(i128::from(u32::from(to))));
-    }
-    if let Some(removed) = removed {
-        for c in text_argument(&removed)?.as_str().chars() {
-            charge(PART_BYTES)?;
-            table.insert(code(c), Value::None);
-        }
-    }
-    Value::dict(table)
 }

@@ -1,12 +1,11 @@
 //! The values that a template handles.
 
-use crate::chat::budget::{MAX_DEPTH, charge, charge_entries};
+use super::containers::{Counter, Dict, Group, Iter, Key, Names, Range, Sequence, View, nested};
+use crate::chat::budget::{charge, charge_entries};
 use crate::chat::fault::{Fault, Outcome, security_error, type_error, undefined_error};
-use crate::chat::python::equal;
 use indexmap::IndexMap;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -73,60 +72,13 @@ pub(crate) struct Missing {
     pub(crate) is_kept: bool,
 }
 
-/// The entries of a list or tuple.
-#[derive(Debug)]
-pub(crate) struct Sequence {
-    pub(crate) entries: Vec<Value>,
-    depth: usize,
-}
-
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) sequence: Rc<Sequence>,
-}
-
-/// In the order in which keys came.
-#[derive(Debug, Default)]
-pub(crate) struct Dict {
-    pub(crate) entries: IndexMap<Key, Value>,
-    depth: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    pub(crate) start: i128,
-    pub(crate) stop: i128,
-    pub(crate) step: i128,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum View {
-    Keys,
-    Values,
-    Items,
-}
-
-/// A generator or iterator: what is left of it, and how it ends.
-#[derive(Debug)]
-pub(crate) struct Iter {
-    pub(crate) type_name: &'static str,
-    pub(crate) left: RefCell<VecDeque<Value>>,
-    pub(crate) fault: RefCell<Option<Box<Fault>>>,
-    depth: usize,
-}
-
-/// A namespace. The rendering that made it empties it, so that one that holds itself is freed.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    pub(crate) names: RefCell<IndexMap<Box<str>, Value>>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     Range,
     Dict,
     Cycler,
     Joiner,
+    Lipsum,
     Namespace,
     RaiseException,
     StrftimeNow,
@@ -166,53 +118,6 @@ pub(crate) struct LoopState {
     pub(crate) last_changed: RefCell<Option<Value>>,
 }
 
-/// A `cycler` or `joiner`.
-#[derive(Debug)]
-pub(crate) struct Counter {
-    pub(crate) entries: Rc<Sequence>,
-    pub(crate) at: Cell<usize>,
-}
-
-fn nested<'a>(values: impl Iterator<Item = &'a Value>) -> Outcome<usize> {
-    let depth = 1 + values.map(Value::depth).max().unwrap_or(0);
-    if depth > MAX_DEPTH {
-        return Err(Box::new(Fault::TooDeep { what: "value", max_steps: MAX_DEPTH }));
-    }
-    Ok(depth)
-}
-
-impl Sequence {
-    /// The entries are charged by whoever made them.
-    pub(crate) fn new(entries: Vec<Value>) -> Outcome<Rc<Sequence>> {
-        let depth = nested(entries.iter())?;
-        Ok(Rc::new(Sequence { entries, depth }))
-    }
-}
-
-impl Dict {
-    pub(crate) fn new(entries: IndexMap<Key, Value>) -> Outcome<Rc<Dict>> {
-        let depth = nested(entries.keys().map(|key| &key.0).chain(entries.values()))?;
-        Ok(Rc::new(Dict { entries, depth }))
-    }
-
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.get(&Key(Value::Text(Text::new(key))))
-    }
-}
-
-impl Range {
-    pub(crate) fn len(&self) -> usize {
-        let Range { start, stop, step } = *self;
-        let span = if step > 0 { stop - start } else { start - stop };
-        let step = step.abs();
-        if span <= 0 { 0 } else { usize::try_from((span + step - 1) / step).unwrap_or(usize::MAX) }
-    }
-
-    pub(crate) fn entry(&self, index: usize) -> i128 {
-        self.start + self.step * index as i128
-    }
-}
-
 impl Value {
     pub(crate) fn undefined(message: impl Into<String>) -> Value {
         Value::Undefined(Rc::new(Missing { message: message.into(), is_kept: false }))
@@ -246,21 +151,21 @@ impl Value {
 
     /// Something that is read once; its entries are already there, and the fault comes after them.
     pub(crate) fn iter(
-        type_name: &'static str,
+        shown: &'static str,
         entries: Vec<Value>,
         fault: Option<Box<Fault>>,
     ) -> Outcome<Value> {
         charge_entries(entries.len())?;
         let depth = nested(entries.iter())?;
         let (left, fault) = (RefCell::new(entries.into()), RefCell::new(fault));
-        Ok(Value::Iter(Rc::new(Iter { type_name, left, fault, depth })))
+        Ok(Value::Iter(Rc::new(Iter { shown, left, fault, depth })))
     }
 
     pub(crate) fn int(number: usize) -> Value {
         Value::Int(number as i128)
     }
 
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         match self {
             Value::List(sequence) | Value::Tuple(sequence) => sequence.depth,
             Value::Group(group) => group.sequence.depth,
@@ -346,7 +251,7 @@ impl Value {
             Value::View(View::Keys, _) => "dict_keys",
             Value::View(View::Values, _) => "dict_values",
             Value::View(View::Items, _) => "dict_items",
-            Value::Iter(iter) => iter.type_name,
+            Value::Iter(iter) => iter.shown.split(' ').next().unwrap_or_default(),
             Value::Namespace(_) => "Namespace",
             Value::Function(_) => "function",
             Value::Method(_) => "builtin_function_or_method",
@@ -385,9 +290,10 @@ impl Value {
         match (self, other) {
             (Value::None, Value::None) => true,
             (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Int(a), Value::Int(b)) => a == b && (-5..=256).contains(a),
+            // Python keeps one of each that a template writes down; who made it does not matter here.
+            (Value::Int(a), Value::Int(b)) => a == b,
             (Value::Text(a), Value::Text(b)) => {
-                Arc::ptr_eq(&a.text, &b.text) || (a.text.is_empty() && b.text.is_empty())
+                a.is_markup == b.is_markup && (Arc::ptr_eq(&a.text, &b.text) || a.text == b.text)
             }
             (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
                 Rc::ptr_eq(a, b)
@@ -405,42 +311,5 @@ impl Value {
             (Value::Function(a), Value::Function(b)) => a == b,
             _ => false,
         }
-    }
-}
-
-/// A value that is a key; only what [`Value::hashable`] lets pass becomes one.
-#[derive(Clone, Debug)]
-pub(crate) struct Key(pub(crate) Value);
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
-        match (&self.0, &other.0) {
-            (Value::Text(a), Value::Text(b)) => a.as_str() == b.as_str(),
-            (a, b) => equal(a, b).unwrap_or(false),
-        }
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        hash(&self.0, state);
-    }
-}
-
-fn hash<H: Hasher>(value: &Value, state: &mut H) {
-    match value {
-        Value::Text(text) => text.as_str().hash(state),
-        Value::Int(number) => number.hash(state),
-        Value::Bool(is) => i128::from(*is).hash(state),
-        // Equal numbers are one key.
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e38 => {
-            (*number as i128).hash(state);
-        }
-        Value::Float(number) => number.to_bits().hash(state),
-        Value::Tuple(sequence) => sequence.entries.iter().for_each(|entry| hash(entry, state)),
-        // Few, and none of them is a key in a chat template.
-        _ => 0_u8.hash(state),
     }
 }

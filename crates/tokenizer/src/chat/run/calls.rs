@@ -86,7 +86,7 @@ impl<'t> Run<'t> {
                     _ => self.item(value, key),
                 })
             }
-            (Value::Loop(state), _) => self.call_loop_method(&Rc::clone(state), name, &args),
+            (Value::Loop(state), _) => Run::call_loop_method(state, name, &args),
             _ => call_method(value, name, args),
         }
     }
@@ -111,7 +111,7 @@ impl<'t> Run<'t> {
         for (parameter, _) in definition.parameters.iter().skip(values.len()) {
             values.push(named.shift_remove(&*self.template.names[*parameter as usize]));
         }
-        let caller = named.shift_remove("caller").filter(|_| definition.uses.caller);
+        let caller = if definition.uses.caller { named.shift_remove("caller") } else { None };
         if let Some(name) = named.keys().next()
             && !definition.uses.kwargs
         {

@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::chat::budget::{charge, step};
-use crate::chat::fault::{Exception, Outcome, type_error};
+use crate::chat::fault::{Outcome, type_error};
 use crate::chat::library::{call_filter, call_test};
 use crate::chat::python::arguments::Args;
 use crate::chat::python::{
@@ -73,12 +73,7 @@ impl<'t> Run<'t> {
                     }
                 }
                 self.line = expression.line;
-                match slice(&value, &bounds) {
-                    Err(fault) if fault.is(&[Exception::Type, Exception::Lookup]) => {
-                        Value::undefined("there is no such slice")
-                    }
-                    result => result?,
-                }
+                slice(&value, &bounds)?
             }
             Kind::Call(..) => self.call_expression(expression, None)?,
             Kind::Filter(value, name, arguments) => {
@@ -88,7 +83,7 @@ impl<'t> Run<'t> {
                 };
                 let args = self.arguments(arguments)?;
                 self.line = expression.line;
-                call_filter(self, name, value, args)?
+                call_filter(self, name, &value, args)?
             }
             Kind::Test(value, name, arguments) => {
                 let value = self.eval(value)?;

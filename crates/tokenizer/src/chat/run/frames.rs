@@ -85,6 +85,7 @@ impl Frames {
 fn global(name: &str) -> Option<Value> {
     Some(Value::Function(match name {
         "range" => Function::Range,
+        "lipsum" => Function::Lipsum,
         "dict" => Function::Dict,
         "cycler" => Function::Cycler,
         "joiner" => Function::Joiner,

@@ -50,22 +50,22 @@ impl<'t> Run<'t> {
         Ok(())
     }
 
-    /// Returns how often the body was carried out.
+    /// Returns how often the body was carried out to its end; with none, Jinja goes to `else`.
     fn iterate(&mut self, state: &Rc<LoopState>) -> Outcome<usize> {
         let template = self.template;
         let definition = &template.loops[state.place];
         let loop_name = template.names.iter().position(|name| **name == *"loop");
-        let mut num_done = 0;
+        let (mut num_begun, mut num_done) = (0, 0);
         while let Some(value) = self.take_next(state)? {
             step()?;
-            if num_done > 0 {
-                state.index0.set(num_done);
+            if num_begun > 0 {
+                state.index0.set(num_begun);
                 let before = state.current.replace(value.clone());
                 state.before.replace(before);
             } else {
                 state.current.replace(value.clone());
             }
-            num_done += 1;
+            num_begun += 1;
             let flow = self.in_frame(state.frame, |run| {
                 if let Some(name) = loop_name {
                     run.frames.set(name as u32, Value::Loop(Rc::clone(state)));
@@ -73,8 +73,10 @@ impl<'t> Run<'t> {
                 run.assign(&definition.target, value)?;
                 run.body(&definition.body)
             })?;
-            if flow == Flow::Break {
-                break;
+            match flow {
+                Flow::On => num_done += 1,
+                Flow::Continue => {}
+                Flow::Break => break,
             }
         }
         Ok(num_done)
@@ -162,12 +164,8 @@ impl<'t> Run<'t> {
         }))
     }
 
-    pub(super) fn call_loop_method(
-        &mut self,
-        state: &Rc<LoopState>,
-        name: &str,
-        args: &Args,
-    ) -> Outcome<Value> {
+    /// `loop.cycle(...)` or `loop.changed(...)`.
+    pub(super) fn call_loop_method(state: &LoopState, name: &str, args: &Args) -> Outcome<Value> {
         let values = &args.positional;
         if name == "cycle" {
             return match values.len() {

@@ -4,6 +4,7 @@ use super::Run;
 use crate::chat::budget::{charge, step};
 use crate::chat::fault::{Outcome, other_error, quoted, security_error, value_error};
 use crate::chat::library::call_filter;
+use crate::chat::python::arguments::Args;
 use crate::chat::python::{MacroValue, Text, Value, entries, escape, text_of};
 use crate::chat::syntax::{Expr, Kind, NameId, Statement, Target, What};
 use std::rc::Rc;
@@ -124,7 +125,9 @@ impl<'t> Run<'t> {
                 self.in_frame(parent, |run| run.body(body))?;
             }
             What::Generation(body) => {
-                self.scoped_body(body)?;
+                let body = self.macro_value(*body);
+                let value = self.call(&body, Args::default())?;
+                self.print(&value)?;
             }
             What::Other(name) => {
                 let name = text_of(&self.eval(name)?)?;
@@ -150,7 +153,7 @@ impl<'t> Run<'t> {
             None => value,
         };
         let args = self.arguments(arguments)?;
-        call_filter(self, name, value, args)
+        call_filter(self, name, &value, args)
     }
 
     fn write(&mut self, text: &Text) -> Outcome<()> {

@@ -1,12 +1,13 @@
 //! Finds what a template asks for by name: what nothing will know when it is rendered, and its dates.
 //!
 //! What Python has and we have not is refused wherever it stands. What Python has not either is
-//! refused where it is sure to be reached; in a branch that no conversation may take it is only named. A
-//! kept reply has to know the dates in its prompt without rendering it: they are looked for too.
+//! refused where Python refuses it before it renders, or is sure to come to it; elsewhere it is only
+//! named. A kept reply has to know the dates in its prompt without rendering it: they are looked for too.
 
-use super::expressions::{children, passed};
 use super::statements::literal_text;
-use super::tree::{Expr, Kind, NameId, Statement, Target, Template, What};
+use super::tree::{
+    Arguments, Expr, Kind, NameId, Statement, Target, Template, What, children, passed,
+};
 use crate::TemplateError;
 use crate::chat::date;
 use crate::chat::fault::quoted;
@@ -60,9 +61,9 @@ enum Reach {
 }
 
 impl Reach {
-    /// Of what is inside: it may be reached never or often.
+    /// A branch ends for Python where variables of their own begin.
     fn inside(self) -> Reach {
-        if self == Reach::Branch { self } else { Reach::Read }
+        if self == Reach::Branch { Reach::Read } else { self }
     }
 }
 
@@ -75,6 +76,15 @@ pub(super) fn needs(template: &Template) -> Result<Needs, TemplateError> {
     };
     names.collect_all();
     names.body(&template.body, Reach::Sure)?;
+    for definition in &template.macros {
+        for (_, default) in &definition.parameters {
+            names.expressions(default, Reach::Read)?;
+        }
+        names.body(&definition.body, Reach::Read)?;
+    }
+    for (_, body) in &template.blocks {
+        names.body(body, Reach::Read)?;
+    }
     let Names { missing, date_formats, .. } = names;
     let date_formats = date_formats.filter(|formats| {
         formats.len() <= MAX_DATES && formats.iter().all(|format| date::is_of_the_day(format))
@@ -128,13 +138,14 @@ impl<'t> Names<'t> {
                     branches.iter().for_each(|(_, body)| self.collect(body));
                     self.collect(otherwise);
                 }
-                What::Filter(_, body) | What::Autoescape(_, body) | What::Generation(body) => {
+                What::Filter(_, body) | What::Autoescape(_, body) => {
                     self.collect(body);
                 }
                 What::Data(_)
                 | What::Print(_)
                 | What::For(_)
                 | What::Macro(_)
+                | What::Generation(_)
                 | What::Call(..)
                 | What::Block(..)
                 | What::Other(_)
@@ -154,6 +165,7 @@ impl<'t> Names<'t> {
         }
     }
 
+    /// Macros and blocks are looked at by themselves.
     fn body(&mut self, body: &'t [Statement], reach: Reach) -> Check {
         for statement in body {
             match &statement.what {
@@ -161,10 +173,9 @@ impl<'t> Names<'t> {
                 What::For(place) => {
                     let definition = &self.template.loops[*place];
                     self.expression(&definition.values, reach)?;
-                    let inner = reach.inside();
-                    self.expressions(&definition.condition, inner)?;
-                    self.body(&definition.body, inner)?;
-                    self.body(&definition.otherwise, inner)?;
+                    self.expressions(&definition.condition, Reach::Read)?;
+                    self.body(&definition.body, Reach::Read)?;
+                    self.body(&definition.otherwise, Reach::Read)?;
                 }
                 What::If(branches, otherwise) => {
                     for (place, (condition, body)) in branches.iter().enumerate() {
@@ -176,25 +187,17 @@ impl<'t> Names<'t> {
                 }
                 What::SetBlock(_, filter, body) => {
                     self.expressions(filter, reach)?;
-                    self.body(body, reach)?;
+                    self.body(body, reach.inside())?;
                 }
                 What::With(values, body) => {
                     self.expressions(values.iter().map(|(_, value)| value), reach)?;
-                    self.body(body, reach)?;
+                    self.body(body, reach.inside())?;
                 }
                 What::Filter(value, body) | What::Autoescape(value, body) => {
                     self.expression(value, reach)?;
-                    self.body(body, reach)?;
+                    self.body(body, reach.inside())?;
                 }
-                What::Generation(body) => self.body(body, reach)?,
-                What::Call(call, caller) => {
-                    self.expression(call, reach)?;
-                    self.macro_body(*caller, reach)?;
-                }
-                What::Macro(place) => self.macro_body(*place, reach)?,
-                What::Block(place, _) => {
-                    self.body(&self.template.blocks[*place].1, reach.inside())?;
-                }
+                What::Call(call, _) => self.expression(call, reach)?,
                 What::Other(name) => {
                     self.expression(name, reach)?;
                     if reach == Reach::Sure {
@@ -202,18 +205,15 @@ impl<'t> Names<'t> {
                         return fail(statement.line, format!("template {name} does not exist"));
                     }
                 }
-                What::Data(_) | What::Break | What::Continue => {}
+                What::Data(_)
+                | What::Generation(_)
+                | What::Macro(_)
+                | What::Block(..)
+                | What::Break
+                | What::Continue => {}
             }
         }
         Ok(())
-    }
-
-    fn macro_body(&mut self, place: usize, reach: Reach) -> Check {
-        let definition = &self.template.macros[place];
-        for (_, default) in &definition.parameters {
-            self.expressions(default, reach.inside())?;
-        }
-        self.body(&definition.body, reach.inside())
     }
 
     fn expressions(
@@ -235,27 +235,16 @@ impl<'t> Names<'t> {
                 }
             }
             // A template that asks whether there are dates writes none by that.
-            Kind::Test(value, name, _) if self.is_date(&value.kind) && is_about_being(name) => {
+            Kind::Test(value, name, _)
+                if self.is_date(&value.kind) && matches!(&**name, "defined" | "undefined") =>
+            {
                 return Ok(());
             }
             Kind::Test(_, name, _) if !TESTS.contains(&&**name) => {
                 self.unknown("test", name, line, reach == Reach::Branch)?;
             }
             Kind::Call(function, arguments) if self.is_date(&function.kind) => {
-                match (&arguments.positional[..], &arguments.named[..], &self.date_formats) {
-                    ([format], [], Some(_))
-                        if arguments.more_positional.is_none()
-                            && arguments.more_named.is_none() =>
-                    {
-                        let format = literal_text(format).map(str::to_owned);
-                        self.date_formats =
-                            self.date_formats.take().zip(format).map(|(mut all, format)| {
-                                all.insert(format);
-                                all
-                            });
-                    }
-                    _ => self.date_formats = None,
-                }
+                self.date(arguments);
                 return self.expressions(passed(arguments), reach);
             }
             // It is handed on, to be called with what nobody sees here.
@@ -270,22 +259,13 @@ impl<'t> Names<'t> {
             Kind::Call(function, _) => self.call(&function.kind, line, reach)?,
             Kind::And(a, b) | Kind::Or(a, b) => {
                 self.expression(a, reach)?;
-                return self.expression(b, reach.inside());
+                let reach = if reach == Reach::Branch { reach } else { Reach::Read };
+                return self.expression(b, reach);
             }
             Kind::If(..) => return self.expressions(children(&expression.kind), Reach::Branch),
             _ => {}
         }
         self.expressions(children(&expression.kind), reach)
-    }
-
-    fn filter(&mut self, name: &str, line: u32, reach: Reach) -> Check {
-        if let Some((_, why)) = REFUSED_FILTERS.iter().find(|(known, _)| *known == name) {
-            return fail(line, format!("filter {} is not offered: {why}", quoted(name)));
-        }
-        if is_filter(name) {
-            return Ok(());
-        }
-        self.unknown("filter", name, line, reach == Reach::Branch)
     }
 
     fn call(&mut self, function: &'t Kind, line: u32, reach: Reach) -> Check {
@@ -325,6 +305,16 @@ impl<'t> Names<'t> {
         Ok(())
     }
 
+    fn filter(&mut self, name: &str, line: u32, reach: Reach) -> Check {
+        if let Some((_, why)) = REFUSED_FILTERS.iter().find(|(known, _)| *known == name) {
+            return fail(line, format!("filter {} is not offered: {why}", quoted(name)));
+        }
+        if is_filter(name) {
+            return Ok(());
+        }
+        self.unknown("filter", name, line, reach == Reach::Branch)
+    }
+
     /// Nobody has it: an error, or where it may never be reached a note.
     fn unknown(&mut self, kind: &str, name: &str, line: u32, may_be_unreached: bool) -> Check {
         if !may_be_unreached {
@@ -337,6 +327,23 @@ impl<'t> Names<'t> {
         Ok(())
     }
 
+    /// A call that writes a date.
+    fn date(&mut self, arguments: &Arguments) {
+        let has_more = !arguments.named.is_empty()
+            || arguments.more_positional.is_some()
+            || arguments.more_named.is_some();
+        let format = match &arguments.positional[..] {
+            [format] if !has_more => literal_text(format),
+            _ => None,
+        };
+        match (&mut self.date_formats, format) {
+            (Some(formats), Some(format)) => {
+                formats.insert(format.to_owned());
+            }
+            _ => self.date_formats = None,
+        }
+    }
+
     fn is_date(&self, kind: &Kind) -> bool {
         matches!(kind, Kind::Name(id) if self.name(*id) == DATE)
     }
@@ -344,8 +351,4 @@ impl<'t> Names<'t> {
     fn name(&self, id: NameId) -> &'t str {
         &self.template.names[id as usize]
     }
-}
-
-fn is_about_being(test: &str) -> bool {
-    matches!(test, "defined" | "undefined")
 }

@@ -1,19 +1,15 @@
 //! Reads statements: what stands between `{%` and `%}`, and the text around it.
 
-use super::lexer::{Token, Word, tokens};
+use super::lexer::{Word, tokens};
 use super::names::{self, Needs};
+use super::parser::{Parser, Read};
 use super::tree::Expr;
 use super::tree::{For, Kind, Literal, Macro, NameId, Statement, Target, Template, Uses, What};
 use crate::TemplateError;
 use crate::chat::python::Text;
-use std::collections::HashMap;
-
-type Read<T> = Result<T, TemplateError>;
 
 const MAX_SOURCE_BYTES: usize = 256 << 10;
 pub(super) const MAX_NAME_BYTES: usize = 256;
-/// How deep statements and brackets nest; Python's parser gives up earlier.
-const MAX_NESTED: usize = 100;
 
 /// Reads `source`, and what it asks for by name.
 pub(crate) fn parse(source: &str) -> Read<(Template, Needs)> {
@@ -31,140 +27,7 @@ pub(crate) fn parse(source: &str) -> Read<(Template, Needs)> {
     Ok((template, needs))
 }
 
-#[derive(Default)]
-pub(super) struct Parser {
-    tokens: Vec<Token>,
-    at: usize,
-    num_nested: usize,
-    num_loops: usize,
-    template: Template,
-    name_ids: HashMap<String, NameId>,
-    /// Of the macros around.
-    uses: Vec<Uses>,
-}
-
 impl Parser {
-    pub(super) fn word(&self) -> &Word {
-        &self.tokens[self.at].word
-    }
-
-    pub(super) fn line(&self) -> u32 {
-        self.tokens[self.at].line
-    }
-
-    pub(super) fn advance(&mut self) {
-        self.at = (self.at + 1).min(self.tokens.len() - 1);
-    }
-
-    fn next(&self) -> &Word {
-        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].word
-    }
-
-    pub(super) fn next_is_name(&self, name: &str) -> bool {
-        matches!(self.next(), Word::Name(found) if found == name)
-    }
-
-    pub(super) fn next_is_operator(&self, operator: &str) -> bool {
-        matches!(self.next(), Word::Operator(found) if *found == operator)
-    }
-
-    fn is_name(&self, name: &str) -> bool {
-        matches!(self.word(), Word::Name(found) if found == name)
-    }
-
-    pub(super) fn take_name(&mut self, name: &str) -> bool {
-        let found = self.is_name(name);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    pub(super) fn take_operator(&mut self, operator: &str) -> bool {
-        let found = matches!(self.word(), Word::Operator(found) if *found == operator);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    pub(super) fn expect_operator(&mut self, operator: &str) -> Read<()> {
-        if self.take_operator(operator) { Ok(()) } else { self.unexpected() }
-    }
-
-    fn expect_name(&mut self, name: &str) -> Read<()> {
-        if self.take_name(name) { Ok(()) } else { self.unexpected() }
-    }
-
-    pub(super) fn expect_any_name(&mut self) -> Read<String> {
-        let Word::Name(name) = self.word() else { return self.unexpected() };
-        let name = name.clone();
-        self.advance();
-        Ok(name)
-    }
-
-    fn expect_block_end(&mut self) -> Read<()> {
-        if *self.word() != Word::BlockEnd {
-            return self.unexpected();
-        }
-        self.advance();
-        Ok(())
-    }
-
-    pub(super) fn fail<T>(&self, message: impl Into<String>) -> Read<T> {
-        Err(TemplateError::Invalid { line: self.line() as usize, message: message.into() })
-    }
-
-    pub(super) fn unexpected<T>(&self) -> Read<T> {
-        match self.word() {
-            Word::Name(name) => self.fail(format!("unexpected '{name}'")),
-            Word::Operator(operator) => self.fail(format!("unexpected '{operator}'")),
-            Word::Text(_) => self.fail("unexpected text"),
-            Word::Int(_) | Word::Float(_) => self.fail("unexpected number"),
-            Word::PrintEnd => self.fail("unexpected end of print statement"),
-            Word::BlockEnd => self.fail("unexpected end of statement"),
-            Word::Data(_) | Word::PrintBegin | Word::BlockBegin | Word::End => {
-                self.fail("unexpected end of input")
-            }
-        }
-    }
-
-    /// Reads what is inside of something else.
-    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Parser) -> Read<T>) -> Read<T> {
-        self.num_nested += 1;
-        if self.num_nested > MAX_NESTED {
-            return Err(TemplateError::TooDeep {
-                what: "tag",
-                num_steps: self.num_nested,
-                max_steps: MAX_NESTED,
-            });
-        }
-        let result = read(self);
-        self.num_nested -= 1;
-        result
-    }
-
-    pub(super) fn name_id(&mut self, name: &str) -> NameId {
-        if let Some(&id) = self.name_ids.get(name) {
-            return id;
-        }
-        let id = self.template.names.len() as NameId;
-        self.template.names.push(name.into());
-        self.name_ids.insert(name.to_owned(), id);
-        id
-    }
-
-    pub(super) fn note_use(&mut self, name: &str) {
-        for uses in &mut self.uses {
-            match name {
-                "caller" => uses.caller = true,
-                "kwargs" => uses.kwargs = true,
-                "varargs" => uses.varargs = true,
-                _ => return,
-            }
-        }
-    }
-
     /// Statements up to a tag of one of the names `ends`, which is left to the caller.
     fn body(&mut self, ends: &[&str]) -> Read<Vec<Statement>> {
         let mut body = Vec::new();
@@ -177,7 +40,7 @@ impl Parser {
                 }
                 Word::PrintBegin => {
                     self.advance();
-                    let value = self.tuple(true, &[], false)?;
+                    let value = self.tuple(true, false)?;
                     if *self.word() != Word::PrintEnd {
                         return self.unexpected();
                     }
@@ -231,9 +94,9 @@ impl Parser {
             "for" => self.for_loop()?,
             "if" => self.condition()?,
             "set" => {
-                let target = self.target(&[], true)?;
+                let target = self.target(true)?;
                 if self.take_operator("=") {
-                    What::Set(target, self.tuple(true, &[], false)?)
+                    What::Set(target, self.tuple(true, false)?)
                 } else {
                     let filter = self.filters_of_a_block()?;
                     What::SetBlock(target, filter, self.whole_body("endset")?)
@@ -245,7 +108,7 @@ impl Parser {
                     if !values.is_empty() {
                         self.expect_operator(",")?;
                     }
-                    let target = self.target(&[], false)?;
+                    let target = self.target(false)?;
                     self.expect_operator("=")?;
                     values.push((target, self.expression()?));
                 }
@@ -254,7 +117,8 @@ impl Parser {
             "macro" => {
                 let name = self.expect_any_name()?;
                 let name = self.name_id(&name);
-                What::Macro(self.macro_of(name)?)
+                let parameters = self.parameters()?;
+                What::Macro(self.macro_body(Some(name), parameters, "endmacro")?)
             }
             "call" => self.call_block()?,
             "filter" => {
@@ -269,12 +133,7 @@ impl Parser {
                 What::Autoescape(enabled, self.whole_body("endautoescape")?)
             }
             "block" => self.block()?,
-            "generation" => {
-                let num_loops = std::mem::take(&mut self.num_loops);
-                let body = self.whole_body("endgeneration")?;
-                self.num_loops = num_loops;
-                What::Generation(body)
-            }
+            "generation" => What::Generation(self.macro_body(None, Vec::new(), "endgeneration")?),
             "break" | "continue" if self.num_loops == 0 => {
                 return self.fail(format!("'{name}' outside a loop"));
             }
@@ -311,9 +170,9 @@ impl Parser {
     }
 
     fn for_loop(&mut self) -> Read<What> {
-        let target = self.target(&["in"], false)?;
+        let target = self.target(false)?;
         self.expect_name("in")?;
-        let values = self.tuple(false, &["recursive"], false)?;
+        let values = self.tuple(false, false)?;
         let condition = if self.take_name("if") { Some(self.expression()?) } else { None };
         let recursive = self.take_name("recursive");
         self.num_loops += 1;
@@ -329,7 +188,7 @@ impl Parser {
     fn condition(&mut self) -> Read<What> {
         let mut branches = Vec::new();
         loop {
-            let condition = self.tuple(false, &[], false)?;
+            let condition = self.tuple(false, false)?;
             branches.push((condition, self.tag_body(&["elif", "else", "endif"])?));
             if !self.take_name("elif") {
                 break;
@@ -350,11 +209,6 @@ impl Parser {
         }
         let caller = self.macro_body(None, parameters, "endcall")?;
         Ok(What::Call(call, caller))
-    }
-
-    fn macro_of(&mut self, name: NameId) -> Read<usize> {
-        let parameters = self.parameters()?;
-        self.macro_body(Some(name), parameters, "endmacro")
     }
 
     fn macro_body(
@@ -418,10 +272,10 @@ impl Parser {
     }
 
     /// What is assigned to: names, tuples of them, or an attribute of a namespace.
-    fn target(&mut self, ends: &[&str], with_attribute: bool) -> Read<Target> {
+    fn target(&mut self, with_attribute: bool) -> Read<Target> {
         let mut targets = Vec::new();
         let mut is_tuple = false;
-        while !self.at_tuple_end(ends) {
+        while !self.at_tuple_end() {
             targets.push(self.single_target(with_attribute)?);
             if !self.take_operator(",") {
                 break;
@@ -440,7 +294,7 @@ impl Parser {
 
     fn single_target(&mut self, with_attribute: bool) -> Read<Target> {
         if self.take_operator("(") || self.take_operator("[") {
-            let target = self.nested(|parser| parser.target(&[], with_attribute))?;
+            let target = self.nested(|parser| parser.target(with_attribute))?;
             if !self.take_operator(")") {
                 self.expect_operator("]")?;
             }

@@ -40,8 +40,8 @@ pub(crate) enum What {
     Autoescape(Expr, Vec<Statement>),
     /// By its place in [`Template::blocks`], and whether it sees the variables around it.
     Block(usize, bool),
-    /// What `{% generation %}` marks for training.
-    Generation(Vec<Statement>),
+    /// What `{% generation %}` marks for training: a macro that is called where it stands.
+    Generation(usize),
     /// `include`, `import` and their like, which name another template.
     Other(Expr),
     Break,
@@ -170,4 +170,41 @@ pub(crate) struct Arguments {
     pub(crate) named: Vec<(Text, Expr)>,
     pub(crate) more_positional: Option<Expr>,
     pub(crate) more_named: Option<Expr>,
+}
+
+pub(super) fn passed(arguments: &Arguments) -> impl Iterator<Item = &Expr> {
+    let Arguments { positional, named, more_positional, more_named } = arguments;
+    let named = named.iter().map(|(_, value)| value);
+    positional.iter().chain(named).chain(more_positional).chain(more_named)
+}
+
+/// The expressions that `kind` is made of.
+pub(super) fn children(kind: &Kind) -> Box<dyn Iterator<Item = &Expr> + '_> {
+    match kind {
+        Kind::Literal(_) | Kind::Name(_) => Box::new(std::iter::empty()),
+        Kind::Tuple(entries) | Kind::List(entries) | Kind::Concat(entries) => {
+            Box::new(entries.iter())
+        }
+        Kind::Dict(pairs) => Box::new(pairs.iter().flat_map(|(key, value)| [key, value])),
+        Kind::Attribute(value, _)
+        | Kind::Not(value)
+        | Kind::Negative(value)
+        | Kind::Positive(value) => Box::new([&**value].into_iter()),
+        Kind::Item(a, b) | Kind::Binary(_, a, b) | Kind::And(a, b) | Kind::Or(a, b) => {
+            Box::new([&**a, &**b].into_iter())
+        }
+        Kind::Slice(value, parts) => Box::new([&**value].into_iter().chain(parts.iter().flatten())),
+        Kind::Call(value, arguments) | Kind::Test(value, _, arguments) => {
+            Box::new([&**value].into_iter().chain(passed(arguments)))
+        }
+        Kind::Filter(value, _, arguments) => {
+            Box::new(value.as_deref().into_iter().chain(passed(arguments)))
+        }
+        Kind::Compare(first, rest) => {
+            Box::new([&**first].into_iter().chain(rest.iter().map(|(_, value)| value)))
+        }
+        Kind::If(condition, value, otherwise) => {
+            Box::new([&**condition, &**value].into_iter().chain(otherwise.as_deref()))
+        }
+    }
 }
