@@ -212,6 +212,46 @@ fn a_broken_template_says_where() {
 }
 
 #[test]
+fn names_that_nothing_will_know_are_refused_when_a_template_is_loaded() {
+    let load = |source: &str| ChatTemplate::new(source, TemplateTokens::default());
+    for (source, line, part) in [
+        // What Python has and we have not, wherever it stands.
+        ("a\n{% if false %}{{ messages|random }}{% endif %}", 2, "filter 'random' is not offered"),
+        ("{{ messages|map('pprint')|list }}", 1, "filter 'pprint' is not offered"),
+        ("{% filter striptags %}{% endfilter %}", 1, "filter 'striptags' is not offered"),
+        ("{{ 1 if x else 'a'|urlize }}", 1, "filter 'urlize' is not offered"),
+        ("{% macro m() %}\n{{ lipsum() }}{% endmacro %}", 2, "function 'lipsum' is not offered"),
+        ("{% if x %}{{ x.encode('utf-8') }}{% endif %}", 1, "method 'encode' is not offered"),
+        ("{{ (5).to_bytes(2) }}", 1, "method 'to_bytes' is not offered"),
+        ("{{ '\\N{BULLET}' }}", 1, "names a character"),
+        // What Python has not either, where it is sure to be reached.
+        ("\n{{ 'a'|shout }}", 2, "filter 'shout' is unknown"),
+        ("{% for m in messages %}{{ m|shout }}{% endfor %}", 1, "filter 'shout' is unknown"),
+        ("{% set x | shout %}{% endset %}", 1, "filter 'shout' is unknown"),
+        ("{{ 1 is loud }}", 1, "test 'loud' is unknown"),
+        ("{{ messages[0].content.shout() }}", 1, "method 'shout' is unknown"),
+        ("{{ shout(1) }}", 1, "function 'shout' is unknown"),
+        ("{% include 'other' ignore missing %}", 1, "'other' does not exist"),
+        ("{% do x %}", 1, "unknown tag 'do'"),
+    ] {
+        let Err(TemplateError::Invalid { line: at, message }) = load(source) else {
+            panic!("{source}: {:?}", load(source).is_ok())
+        };
+        assert!(at == line && message.contains(part), "{source}: line {at}: {message}");
+    }
+    for source in [
+        "{% if false %}{{ 'a'|shout }}{% endif %}{{ 1 if true else 2|shout }}",
+        "{% for m in [] %}{{ m.shout() }}{{ shout() }}{% endfor %}",
+        "{{ false and messages.shout() }}",
+        "{% set ns = namespace() %}{% macro m() %}{% endmacro %}{% set ns.shout = m %}{{ ns.shout() }}",
+        "{{ 'random' is filter }}{{ lipsum is defined }}{{ 'a'.encode is defined }}",
+        "{% macro lipsum() %}{% endmacro %}{{ lipsum() }}",
+    ] {
+        assert!(render(source, "user: x").is_ok(), "{source}: {:?}", render(source, "user: x"));
+    }
+}
+
+#[test]
 fn what_people_write_is_not_a_template() {
     let content = "{{ 7*7 }} {% raw %} {# {{ bos_token }}";
     let rows = format!("user: {content}");

@@ -1,7 +1,7 @@
 //! `value[index]` and `value[start:stop:step]`.
 
 use super::compare::charge_key;
-use super::containers::{Key, Range};
+use super::containers::{Key, Range, Sequence};
 use super::iterate::length;
 use super::value::Value;
 use crate::chat::budget::{charge, charge_entries};
@@ -122,8 +122,9 @@ pub(crate) fn slice(value: &Value, parts: &[Value; 3]) -> Outcome<Value> {
         _ => {
             charge_entries(len)?;
             let entries = value.as_sequence().unwrap_or_default();
-            let cut = places.filter_map(|at| entries.get(at)).cloned().collect();
-            if matches!(value, Value::List(_)) { Value::list(cut) } else { Value::tuple(cut) }
+            let cut = Sequence::new(places.filter_map(|at| entries.get(at)).cloned().collect())?;
+            let is_list = matches!(value, Value::List(_));
+            Ok(if is_list { Value::List(cut) } else { Value::Tuple(cut) })
         }
     }
 }

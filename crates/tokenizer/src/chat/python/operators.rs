@@ -1,5 +1,6 @@
 //! What `+`, `-`, `*`, `/`, `//`, `%` and `**` do.
 
+use super::containers::Sequence;
 use super::html::escape_text;
 use super::number::float_of;
 use super::percent::percent_format;
@@ -50,12 +51,12 @@ pub(crate) fn add(a: &Value, b: &Value) -> Outcome<Value> {
         (Value::Text(a), Value::Text(b)) => Ok(Value::Text(join_two(a, b)?)),
         (Value::List(x), Value::List(y)) => {
             charge_entries(x.entries.len() + y.entries.len())?;
-            Value::list([&*x.entries, &*y.entries].concat())
+            Ok(Value::List(Sequence::new([&*x.entries, &*y.entries].concat())?))
         }
         (Value::Tuple(_) | Value::Group(_), Value::Tuple(_) | Value::Group(_)) => {
             let (x, y) = (a.as_sequence().unwrap_or_default(), b.as_sequence().unwrap_or_default());
             charge_entries(x.len() + y.len())?;
-            Value::tuple([x, y].concat())
+            Ok(Value::Tuple(Sequence::new([x, y].concat())?))
         }
         _ => {
             a.defined()?;
@@ -113,9 +114,9 @@ fn repeat(a: &Value, b: &Value) -> Outcome<Option<Value>> {
     let entries = value.as_sequence().unwrap_or_default();
     charge_entries(entries.len().saturating_mul(times))?;
     let times = if entries.is_empty() { 0 } else { times };
-    let repeated = (0..times).flat_map(|_| entries.iter().cloned()).collect();
+    let repeated = Sequence::new((0..times).flat_map(|_| entries.iter().cloned()).collect())?;
     let is_list = matches!(value, Value::List(_));
-    Ok(Some(if is_list { Value::list(repeated)? } else { Value::tuple(repeated)? }))
+    Ok(Some(if is_list { Value::List(repeated) } else { Value::Tuple(repeated) }))
 }
 
 fn whole(operation: Binary, a: i128, b: i128) -> Outcome<Value> {

@@ -5,7 +5,6 @@ use crate::chat::budget::{charge, charge_entries};
 use crate::chat::fault::{Fault, Outcome, security_error, type_error, undefined_error};
 use indexmap::IndexMap;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -106,7 +105,9 @@ pub(crate) struct LoopState {
     pub(crate) place: usize,
     pub(crate) frame: usize,
     pub(crate) depth0: usize,
-    pub(crate) source: RefCell<VecDeque<Value>>,
+    pub(crate) source: RefCell<Rc<Sequence>>,
+    /// Of the source, the first that was not looked at.
+    pub(crate) next: Cell<usize>,
     pub(crate) fault: RefCell<Option<Box<Fault>>>,
     /// The next entry, if someone looked ahead.
     pub(crate) after: RefCell<Option<Option<Value>>>,

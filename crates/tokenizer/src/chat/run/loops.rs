@@ -5,7 +5,7 @@ use super::statements::Flow;
 use crate::chat::budget::step;
 use crate::chat::fault::{Outcome, type_error};
 use crate::chat::python::arguments::Args;
-use crate::chat::python::{LoopState, Value, entries, equal};
+use crate::chat::python::{LoopState, Sequence, Value, entries, equal};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -23,16 +23,20 @@ impl<'t> Run<'t> {
         let (source, fault) = match values {
             // What it gives before it fails comes first.
             Value::Iter(iter) => {
-                (std::mem::take(&mut *iter.left.borrow_mut()), iter.fault.borrow_mut().take())
+                let left = std::mem::take(&mut *iter.left.borrow_mut());
+                (Sequence::new(left.into())?, iter.fault.borrow_mut().take())
             }
-            _ => (entries(values)?.into(), None),
+            Value::List(sequence) | Value::Tuple(sequence) => (Rc::clone(sequence), None),
+            _ => (Sequence::new(entries(values)?)?, None),
         };
-        let length = (definition.condition.is_none() && fault.is_none()).then_some(source.len());
+        let length =
+            (definition.condition.is_none() && fault.is_none()).then_some(source.entries.len());
         let state = Rc::new(LoopState {
             place,
             frame,
             depth0,
             source: RefCell::new(source),
+            next: Cell::new(0),
             fault: RefCell::new(fault),
             after: RefCell::new(None),
             before: RefCell::new(Value::None),
@@ -94,10 +98,11 @@ impl<'t> Run<'t> {
         let template = self.template;
         let definition = &template.loops[state.place];
         loop {
-            let next = state.source.borrow_mut().pop_front();
+            let next = state.source.borrow().entries.get(state.next.get()).cloned();
             let Some(value) = next else {
                 return state.fault.borrow_mut().take().map_or(Ok(None), Err);
             };
+            state.next.set(state.next.get() + 1);
             let Some(condition) =
                 definition.condition.as_ref().filter(|_| state.length.get().is_none())
             else {
@@ -128,13 +133,14 @@ impl<'t> Run<'t> {
         if let Some(length) = state.length.get() {
             return Ok(length);
         }
-        let mut rest = std::collections::VecDeque::new();
+        let mut rest = Vec::new();
         while let Some(value) = self.look_for_next(state)? {
-            rest.push_back(value);
+            rest.push(value);
         }
         let is_ahead = matches!(&*state.after.borrow(), Some(Some(_)));
         let length = rest.len() + state.index0.get() + 1 + usize::from(is_ahead);
-        state.source.replace(rest);
+        state.source.replace(Sequence::new(rest)?);
+        state.next.set(0);
         state.length.set(Some(length));
         Ok(length)
     }

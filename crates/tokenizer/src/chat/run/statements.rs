@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::chat::budget::{charge, step};
-use crate::chat::fault::{Outcome, other_error, quoted, security_error, value_error};
+use crate::chat::fault::{Outcome, other_error, quoted, security_error, type_error, value_error};
 use crate::chat::library::call_filter;
 use crate::chat::python::arguments::Args;
 use crate::chat::python::{MacroValue, Text, Value, entries, escape, text_of};
@@ -102,13 +102,13 @@ impl<'t> Run<'t> {
             What::Call(call, caller) => {
                 let caller = self.macro_value(*caller);
                 let value = self.call_expression(call, Some(caller))?;
-                self.print(&value)?;
+                self.write_made(&value)?;
             }
             What::Filter(filter, body) => {
                 let (text, flow) = self.captured(|run| run.scoped_body(body))?;
                 let value = self.written(text);
                 let value = self.filtered(filter, value)?;
-                self.print(&value)?;
+                self.write_made(&value)?;
                 return Ok(flow);
             }
             What::Autoescape(enabled, body) => {
@@ -127,7 +127,7 @@ impl<'t> Run<'t> {
             What::Generation(body) => {
                 let body = self.macro_value(*body);
                 let value = self.call(&body, Args::default())?;
-                self.print(&value)?;
+                self.write_made(&value)?;
             }
             What::Other(name) => {
                 let name = text_of(&self.eval(name)?)?;
@@ -160,6 +160,14 @@ impl<'t> Run<'t> {
         charge(text.as_str().len() as u64)?;
         self.out.push_str(text.as_str());
         Ok(())
+    }
+
+    /// Writes what a call or filter made of a block; it is a text, and escaped by whoever made it.
+    fn write_made(&mut self, value: &Value) -> Outcome<()> {
+        match value {
+            Value::Text(text) => self.write(text),
+            _ => type_error(format!("expected str instance, {} found", value.type_name())),
+        }
     }
 
     fn print(&mut self, value: &Value) -> Outcome<()> {
