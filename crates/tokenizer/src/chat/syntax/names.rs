@@ -147,14 +147,15 @@ impl Names<'_> {
                 }
                 What::If(branches, otherwise) => {
                     for (place, (condition, body)) in branches.iter().enumerate() {
-                        let reach = if place == 0 { reach } else { Reach::Branch };
+                        let is_sure = place == 0 && reach == Reach::Sure;
+                        let reach = if is_sure { reach } else { Reach::Branch };
                         self.expression(condition, reach)?;
                         self.body(body, Reach::Branch)?;
                     }
                     self.body(otherwise, Reach::Branch)?;
                 }
                 What::SetBlock(_, filter, body) => {
-                    self.expressions(filter, reach)?;
+                    self.expressions(filter, reach.inside())?;
                     self.body(body, reach.inside())?;
                 }
                 What::With(values, body) => {
@@ -162,7 +163,7 @@ impl Names<'_> {
                     self.body(body, reach.inside())?;
                 }
                 What::Filter(value, body) | What::Autoescape(value, body) => {
-                    self.expression(value, reach)?;
+                    self.expression(value, reach.inside())?;
                     self.body(body, reach.inside())?;
                 }
                 What::Call(call, _) => self.expression(call, reach)?,
