@@ -179,14 +179,15 @@ impl<'t> Names<'t> {
                 }
                 What::If(branches, otherwise) => {
                     for (place, (condition, body)) in branches.iter().enumerate() {
-                        let reach = if place == 0 { reach } else { Reach::Branch };
+                        let is_sure = place == 0 && reach == Reach::Sure;
+                        let reach = if is_sure { reach } else { Reach::Branch };
                         self.expression(condition, reach)?;
                         self.body(body, Reach::Branch)?;
                     }
                     self.body(otherwise, Reach::Branch)?;
                 }
                 What::SetBlock(_, filter, body) => {
-                    self.expressions(filter, reach)?;
+                    self.expressions(filter, reach.inside())?;
                     self.body(body, reach.inside())?;
                 }
                 What::With(values, body) => {
@@ -194,7 +195,7 @@ impl<'t> Names<'t> {
                     self.body(body, reach.inside())?;
                 }
                 What::Filter(value, body) | What::Autoescape(value, body) => {
-                    self.expression(value, reach)?;
+                    self.expression(value, reach.inside())?;
                     self.body(body, reach.inside())?;
                 }
                 What::Call(call, _) => self.expression(call, reach)?,

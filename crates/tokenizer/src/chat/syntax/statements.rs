@@ -161,10 +161,10 @@ impl Parser {
                 What::Other(template)
             }
             _ => {
-                return Err(TemplateError::Invalid {
-                    line: line as usize,
-                    message: format!("unknown tag '{name}'"),
-                });
+                let is_part = name.starts_with("end") || matches!(&*name, "else" | "elif");
+                let what = if is_part { "unexpected" } else { "unknown tag" };
+                let message = format!("{what} '{name}'");
+                return Err(TemplateError::Invalid { line: line as usize, message });
             }
         }))
     }
