@@ -37,10 +37,10 @@ fn what_the_assistant_said_is_printed_as_python_prints_it() {
 fn a_block_that_is_not_closed_is_named_with_its_line() {
     for (source, line, message) in [
         ("a\n{% generation %}x", 2, "unexpected end of input, expected endgeneration"),
-        ("{% generation %}\n{% if x %}{% generation %}{% endif %}", 2, "unknown tag 'endif'"),
-        ("a\n\nb{% endgeneration %}", 3, "unknown tag 'endgeneration'"),
-        ("{% generation %}\n{% endwith %}", 2, "unknown tag 'endwith'"),
-        ("{% with %}\n{% endgeneration %}", 2, "unknown tag 'endgeneration'"),
+        ("{% generation %}\n{% if x %}{% generation %}{% endif %}", 2, "unexpected 'endif'"),
+        ("a\n\nb{% endgeneration %}", 3, "unexpected 'endgeneration'"),
+        ("{% generation %}\n{% endwith %}", 2, "unexpected 'endwith'"),
+        ("{% with %}\n{% endgeneration %}", 2, "unexpected 'endgeneration'"),
     ] {
         match render(source) {
             Err(TemplateError::Invalid { line: at, message: got }) => {
