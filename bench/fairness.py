@@ -10,18 +10,20 @@ Real HTTP against a server of its own for each part:
   of the gaps between the events of these streams, before the long prompts come and while they are read.
 - flood: one key sends `--rate` requests a second for `--seconds`, another asks 13 times, one after the other.
 - retry: everything is in use; what the refused are told, against the time until all that waited had begun.
-- overload: refusals, while `--rate` requests a second come, many times what the server answers.
+- overload: how soon refusals come while `--rate` requests a second do, many times what the server answers.
 - memory: the server's resident memory after few and after many short requests.
 
 Prints a table and, with --out, keeps it and the figures.
 """
 
 import argparse
+import asyncio
 import datetime
 import http.client
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -144,21 +146,43 @@ def alone(args):
 
 
 class Flood(threading.Thread):
-    """So many requests a second, whatever becomes of them."""
+    """So many requests a second, whatever becomes of them, each on a connection of its own."""
 
     def __init__(self, running, rate, max_tokens):
         super().__init__(daemon=True)
         self.running, self.rate, self.max_tokens = running, rate, max_tokens
-        self.requests, self.is_over = [], threading.Event()
+        # Status, seconds to the head, and `Retry-After`, of each that was answered.
+        self.answers, self.is_over, self.pauses = [], threading.Event(), threading.Event()
         self.start()
 
     def run(self):
-        begun = time.monotonic()
+        asyncio.run(self.send_all())
+
+    async def send_all(self):
+        begun, sent = time.monotonic(), []
         while not self.is_over.is_set():
-            due = begun + len(self.requests) / self.rate
-            if self.is_over.wait(max(0, due - time.monotonic())):
-                break
-            self.requests.append(Request(self.running, words(20, len(self.requests)), self.max_tokens, stream=False))
+            await asyncio.sleep(0.5 / self.rate)
+            if not self.pauses.is_set() and time.monotonic() >= begun + len(sent) / self.rate:
+                sent.append(asyncio.create_task(self.send(len(sent))))
+        for task in sent:
+            task.cancel()
+
+    async def send(self, number):
+        body = json.dumps({"prompt": words(20, number), "max_tokens": self.max_tokens, "ignore_eos": True, "seed": number})
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEYS[0]}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        reader, writer = await asyncio.open_connection(self.running.host, self.running.port)
+        begun = time.monotonic()
+        try:
+            writer.write(f"{head}{body}".encode())
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            found = re.search(r"retry-after: (\d+)", answer)
+            self.answers.append((int(answer.split()[1]), time.monotonic() - begun, found and int(found[1])))
+            await reader.read()
+        finally:
+            writer.close()
+
+    def refusals(self):
+        return [answer for answer in self.answers if answer[0] in (429, 503)]
 
 
 def flood(args):
@@ -175,9 +199,9 @@ def flood(args):
             second.append(it)
             time.sleep(max(0, begun + (i + 1) * 0.5 - time.monotonic()))
         first.is_over.set()
-        statuses = [it.status for it in first.requests if it.status]
+        statuses = [status for status, _, _ in first.answers]
         answered = [it.first_s() for it in second if it.status == 200]
-        refused = [1e3 * it.head_s for it in first.requests if it.status in (429, 503)]
+        refused = [1e3 * head_s for _, head_s, _ in first.refusals()]
         return {
             "answered_of_13": len(answered), "statuses": [it.status for it in second],
             "first_token_s_p50": percentile(answered, 0.5), "first_token_s_max": max(answered, default=None),
@@ -191,41 +215,25 @@ def retry(args):
     with server(args) as running:
         first = Flood(running, args.rate, 32)
         time.sleep(args.seconds)
-        told = [int(it.retry_after) for it in first.requests[-100:] if it.status in (429, 503) and it.retry_after]
-        first.is_over.set()
-        first.join()
+        # Those that wait stay, and the last who were refused heard how long that will be.
+        first.pauses.set()
+        told = [retry_after for _, _, retry_after in first.refusals()[-20:]]
         begun = time.monotonic()
         until(lambda: gauge(running, "num_requests_waiting") == 0, "nothing waits", args.patience)
         drained_s = time.monotonic() - begun
+        first.is_over.set()
         said = statistics.median(told) if told else None
         return {"told_s": said, "drained_s": drained_s, "ratio": said / drained_s if said else None}
 
 
 def overload(args):
-    """Refusals while many times more comes than can be answered: requests one after the other, on connections that stay."""
+    """How long the refused wait for their refusal while all places are in use for long."""
     with server(args) as running:
-        load = [Request(running, words(20, i), 2000, KEYS[0]) for i in range(100)]
-        until(lambda: gauge(running, "num_requests_running") >= 8, "all places are in use", 60)
-        time.sleep(1)
-        times, statuses = [], {}
-        connection = http.client.HTTPConnection(running.host, running.port, timeout=60)
-        headers = {"Authorization": f"Bearer {KEYS[0]}", "Content-Type": "application/json"}
-        body = json.dumps({"prompt": words(200), "max_tokens": 8})
-        end, due = time.monotonic() + args.seconds, time.monotonic()
-        while time.monotonic() < end:
-            begun = time.monotonic()
-            connection.request("POST", "/v1/completions", body, headers)
-            response = connection.getresponse()
-            response.read()
-            if response.status == 200:
-                continue
-            times.append(1e3 * (time.monotonic() - begun))
-            statuses[response.status] = statuses.get(response.status, 0) + 1
-            due += 1 / args.rate
-            time.sleep(max(0, due - time.monotonic()))
-        for it in load:
-            it.close()
-        return {"refusals": len(times), "statuses": statuses, "p50_ms": percentile(times, 0.5), "p99_ms": percentile(times, 0.99), "max_ms": max(times, default=None)}
+        load = Flood(running, args.rate, 2000)
+        time.sleep(args.seconds)
+        load.is_over.set()
+        times = [1e3 * head_s for _, head_s, _ in load.refusals()]
+        return {"refusals": len(times), "answered": len(load.answers) - len(times), "p50_ms": percentile(times, 0.5), "p99_ms": percentile(times, 0.99), "max_ms": max(times, default=None)}
 
 
 def memory(args):
@@ -283,7 +291,7 @@ def main():
         f"- {version}, {Path(args.model).name if args.model else 'the demonstration model'}, flags: {' '.join(args.flag) or 'none'}",
         "", "| trial | figure | value |", "| --- | --- | --- |",
     ]
-    lines += [f"| {name} | {figure} | {shown(value)} |" for name, result in results.items() for figure, value in result.items()]
+    lines += [f"| {name} | {figure} | {shown(value)} |" for name, result in results.items() for figure, value in result.items() if value is not None]
     lines += ["", f"Command: `python3 bench/fairness.py {' '.join(sys.argv[1:])}`", ""]
     print("\n".join(lines))
     print(json.dumps(results))
