@@ -245,6 +245,7 @@ fn names_that_nothing_will_know_are_refused_when_a_template_is_loaded() {
         "{{ false and messages.shout() }}",
         "{% set ns = namespace() %}{% macro m() %}{% endmacro %}{% set ns.shout = m %}{{ ns.shout() }}",
         "{{ 'random' is filter }}{{ lipsum is defined }}{{ 'a'.encode is defined }}",
+        "{{ dict(f=range).f(3) }}{{ {'f': range}.f(3) }}",
         "{% macro lipsum() %}{% endmacro %}{{ lipsum() }}",
     ] {
         assert!(render(source, "user: x").is_ok(), "{source}: {:?}", render(source, "user: x"));
