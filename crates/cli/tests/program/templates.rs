@@ -27,9 +27,9 @@ fn a_chat_template_is_tried_before_the_first_request() {
     };
     check("{% if %}", "chat template, line 1: unexpected end of statement");
     check("a\n{{ messages | shout }}", "chat template, line 2: filter 'shout' is unknown");
-    check("{{ messages[0].content.shout() }}", "line 1: unknown method");
-    check("{% if messages is loud %}{% endif %}", "line 1: unknown test");
-    check("{{ shout(messages) }}", "shout is unknown");
+    check("{{ messages[0].content.shout() }}", "line 1: method 'shout' is unknown");
+    check("{% if messages is loud %}{% endif %}", "line 1: test 'loud' is unknown");
+    check("{{ shout(messages) }}", "function 'shout' is unknown");
     check("{% for i in range(4000) %}{% for j in range(4000) %}{% endfor %}{% endfor %}", "steps");
 }
 
