@@ -311,6 +311,9 @@ mod tests {
             ("top_k", r#""temperature": 0, "frequency_penalty": 1"#, false),
             ("temperature top_p temperature", r#""temperature": 0.7, "top_p": 0.9"#, false),
             ("temperature typical_p", r#""temperature": 0.7, "typical_p": 0.9"#, true),
+            ("temperature", r#""temperature": 0.7, "typical_p": 0.9"#, false),
+            ("temperature", r#""temperature": 0.7, "top_k": 0"#, true),
+            ("temperature", r#""temperature": 0.7, "top_k": -1"#, true),
             ("mirostat", "", false),
             ("mirostat", r#""temperature": 0"#, false),
         ] {
