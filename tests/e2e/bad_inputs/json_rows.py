@@ -40,7 +40,7 @@ def _bytes_rows():
 
 # field: (is a whole number, lowest, highest); the bounds themselves are allowed unless `open_low`.
 NUMBERS = {
-    "n": (True, 1, 8), "max_tokens": (True, 1, 2**32 - 1), "max_completion_tokens": (True, 1, 2**32 - 1), "top_k": (True, 0, 2**32 - 1),
+    "n": (True, 1, 8), "max_tokens": (True, 1, 2**32 - 1), "max_completion_tokens": (True, 1, 2**32 - 1), "top_k": (True, -1, 2**32 - 1),
     "seed": (True, -2**63, 2**64 - 1), "no_repeat_ngram_size": (True, 0, 1024), "temperature": (False, 0, 2), "top_p": (False, 1e-9, 1),
     "min_p": (False, 0, 1), "typical_p": (False, 1e-9, 1), "repetition_penalty": (False, 1e-9, 10), "presence_penalty": (False, -2, 2),
     "frequency_penalty": (False, -2, 2),
