@@ -102,9 +102,8 @@ impl Permit {
             State::Closed { num_failures } if num_failures + 1 < MAX_FAILURES => {
                 State::Closed { num_failures: num_failures + 1 }
             }
-            State::Closed { num_failures } => {
-                let num_failures = num_failures + 1;
-                warn!(num_failures, pause = ?FIRST_PAUSE, "the cache's Redis is left alone");
+            State::Closed { .. } => {
+                warn!(num_failures = MAX_FAILURES, pause = ?FIRST_PAUSE, "the cache's Redis is left alone");
                 State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
             }
             State::HalfOpen { pause } if self.is_probe => {
@@ -135,7 +134,8 @@ mod tests {
     use crate::clock::ManualClock;
 
     /// Steps: `ok`, `fail`, `drop` (a call and how it ended), `none` (a call that is not let
-    /// through), `take` (a call that stays under way), `+MS` (time). The states after each step.
+    /// through), `take` (a call that stays under way, until `late-ok`, `late-fail` or `late-drop`),
+    /// `+MS` (time). The states after each step.
     fn check(steps: &str, expected: &str) {
         let clock = Arc::new(ManualClock::new(0));
         let breaker = Breaker::new(Arc::clone(&clock) as Arc<dyn Clock>);
@@ -150,6 +150,7 @@ mod tests {
                 "take" => under_way.push(breaker.permit().expect("a permit")),
                 "late-ok" => under_way.remove(0).succeed(),
                 "late-fail" => under_way.remove(0).fail(),
+                "late-drop" => drop(under_way.remove(0)),
                 time => {
                     clock.advance(Duration::from_millis(time[1..].parse().expect("milliseconds")));
                 }
@@ -186,5 +187,8 @@ mod tests {
     fn a_call_from_before_neither_closes_nor_prolongs_it() {
         check("take fail fail fail fail fail late-ok none", "cccccooo");
         check("take fail fail fail fail fail late-fail +500 ok", "cccccoooc");
+        // Nor does it take the probe's place.
+        check("take fail fail fail fail fail +500 take late-fail none late-ok", "cccccoohhhc");
+        check("take fail fail fail fail fail +500 take late-drop none late-ok", "cccccoohhhc");
     }
 }
