@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough, as in `brisk inspect | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::message(&format!("{error:#}")));
+            eprintln!("error: {}", output::message(&output::with_causes(&error)));
             let is_usage = error.chain().any(<dyn std::error::Error>::is::<ConfigError>);
             if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }

@@ -71,6 +71,15 @@ pub(crate) fn write_pairs(out: &mut impl Write, pairs: &[(String, String)]) -> i
     Ok(())
 }
 
+/// An error with its causes, each said once: some messages hold their cause's already.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match () {
+        () if said.is_empty() => cause,
+        () if said.ends_with(&cause) => said,
+        () => format!("{said}: {cause}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +113,22 @@ mod tests {
         check("\x1b[2Jhello\r\n", "\\u{1b}[2Jhello\\r\\n");
         check("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}");
         assert_eq!(printable_lines("a\n\tb\x07"), "a\n\tb\\u{7}");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        for (causes, expected) in [
+            (&["no such file"][..], "no such file"),
+            (&["no such file", "cannot open a.gguf"], "cannot open a.gguf: no such file"),
+            (
+                &["no such file", "cannot open a.gguf: no such file"],
+                "cannot open a.gguf: no such file",
+            ),
+        ] {
+            let (first, contexts) = causes.split_first().unwrap();
+            let error =
+                contexts.iter().fold(anyhow::anyhow!(*first), |error, it| error.context(*it));
+            assert_eq!(with_causes(&error), expected);
+        }
     }
 }

@@ -3,8 +3,9 @@
 use super::lexer::{Word, tokens};
 use super::names::{self, Needs};
 use super::parser::{Parser, Read};
-use super::tree::Expr;
-use super::tree::{For, Kind, Literal, Macro, NameId, Statement, Target, Template, Uses, What};
+use super::tree::{
+    Expr, For, Kind, Literal, Macro, NameId, Statement, Target, Template, Uses, What,
+};
 use crate::TemplateError;
 use crate::chat::python::Text;
 
